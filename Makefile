@@ -1,0 +1,82 @@
+# The one door: build, demo, test, check, bench. Each makes what it needs; all that is needed beforehand is
+# Python 3.11 or newer (with its headers and venv), a C compiler and make.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+C_FILES := $(wildcard native/src/*.c native/src/*.h native/include/*.h benchmarks/*.c)
+FORMATTED_C := $(filter-out native/include/cdefs.h,$(C_FILES))
+PYTHON_FOLDERS := $(wildcard appliance connectors native benchmarks tests config)
+CROSS_CC := $(shell command -v aarch64-linux-gnu-gcc 2>/dev/null)
+SANITIZED := PYTHONPATH=build/sanitize BETTONG_SANITIZE=1 PYTHONMALLOC=malloc \
+    ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 \
+    LD_PRELOAD="$$($${CC:-gcc} -print-file-name=libasan.so) $$($${CC:-gcc} -print-file-name=libubsan.so)"
+
+.PHONY: build demo test check bench format \
+    check-format check-lint check-types check-tidy check-unit check-native check-cross clean
+
+build: $(INSTALLED)
+	@$(BIN)/python native/bindings.py
+
+# An editable install with pinned tools; the native module is built right afterwards, and whenever it is out of date.
+$(INSTALLED): pyproject.toml setup.py native/backend.py
+	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --disable-pip-version-check "setuptools>=77" "cffi>=1.16"
+	BETTONG_SKIP_NATIVE=1 $(BIN)/python -m pip install -q --disable-pip-version-check \
+	    --no-build-isolation -e '.[dev]'
+	@touch $@
+
+demo: build
+	@$(BIN)/bettong demo
+
+test: build
+	$(BIN)/python -m pytest -q tests
+
+check: check-format check-lint check-types check-tidy check-cross check-native check-unit
+
+format: $(INSTALLED)
+	$(BIN)/clang-format -i $(FORMATTED_C)
+	$(BIN)/ruff format $(PYTHON_FOLDERS)
+	$(BIN)/ruff check --fix $(PYTHON_FOLDERS)
+
+check-format: $(INSTALLED)
+	$(BIN)/clang-format --dry-run --Werror $(FORMATTED_C)
+	$(BIN)/ruff format --check $(PYTHON_FOLDERS)
+
+check-lint: $(INSTALLED)
+	$(BIN)/ruff check $(PYTHON_FOLDERS)
+
+check-types: $(INSTALLED)
+	$(BIN)/mypy
+	$(BIN)/mypy native/bindings.py native/backend.py
+
+check-tidy: $(INSTALLED)
+	$(BIN)/python -m pytest -q tests/tidy
+
+check-unit: build
+	$(BIN)/python -m pytest -q tests/unit
+
+# Our sources without a single warning, then the kernels' tests under the sanitizers, in a build of their own.
+check-native: build
+	@$(BIN)/python native/bindings.py --strict
+	@BETTONG_SANITIZE=1 $(BIN)/python native/bindings.py --strict
+	$(SANITIZED) $(BIN)/pytest -q tests/native
+
+# Nothing may be x86-only: everything also compiles for 64-bit Arm where that compiler is to be had.
+check-cross: build
+ifeq ($(CROSS_CC),)
+	@echo "check-cross: skipped, there is no aarch64-linux-gnu-gcc here"
+else
+	$(CROSS_CC) -std=c11 -O2 -Wall -Wextra -Werror -D_GNU_SOURCE -D_CFFI_NO_LIMITED_API -fsyntax-only \
+	    -Inative/include -Ibuild/native/include \
+	    -I$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))') native/src/*.c
+endif
+
+bench: build
+	$(BIN)/python benchmarks/run.py
+
+clean:
+	rm -rf build .mypy_cache .ruff_cache .pytest_cache appliance/_native*.so

@@ -1,0 +1,7 @@
+"""What cffi builds: two objects whose attributes come from native/include/cdefs.h."""
+
+from typing import Any
+
+__file__: str
+ffi: Any
+lib: Any
