@@ -1,7 +1,7 @@
 """The typed face of the native module, and the only importer of it.
 
-`lib` holds the C functions and enum constants of `native/include/cdefs.h`, `ffi` makes and reads C values. Functions
-that may wait or work long are called through `lib` directly: cffi gives the GIL back for the length of every call.
+`lib` holds the C functions and enum constants of `native/include/cdefs.h`, `ffi` makes and reads C
+values. cffi gives the GIL back for the length of every call through `lib`.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def address(thing: object) -> int:
 def read_packed(write: Callable[[Any, int], int]) -> bytes:
     """The bytes that `write(out, capacity)` puts out; it returns how many there are to write.
 
-    When they do not fit, nothing useful was written and it is called again with room for a third more than it asked
-    for, because what is counted may grow between two calls.
+    When they do not fit, nothing useful was written and it is called again with room for a third
+    more than it asked for, because what is counted may grow between two calls.
     """
     capacity = _FIRST_SIZE
     while True:

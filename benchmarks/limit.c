@@ -93,7 +93,7 @@ static device_t *device_add (text_t name, uint64_t key, uint32_t at) {
     if (!copy)
         die ("malloc");
     memcpy (copy, name.p, name.size);
-    *self = (device_t) {.hash = key, .name = {copy, name.size}};
+    *self = (device_t){.hash = key, .name = {copy, name.size}};
     for (int i = 0; i < PANES; i++)
         self->cells[i].window = -1;
     return self;
@@ -104,7 +104,8 @@ static inline device_t *device_find (text_t name) {
     uint32_t at = (uint32_t) key % SLOTS;
     for (; slots[at]; at = (at + 1) % SLOTS) {
         device_t *self = &devices[slots[at] - 1];
-        if (likely (self->hash == key && self->name.size == name.size && !memcmp (self->name.p, name.p, name.size)))
+        if (likely (self->hash == key && self->name.size == name.size &&
+                    !memcmp (self->name.p, name.p, name.size)))
             return self;
     }
     return device_add (name, key, at);
@@ -146,7 +147,8 @@ static char *put_float (char *to, double value) {
     memcpy (&bits, &value, 8);
     int exponent = (int) (bits >> 52 & 0x7ff) - 1023;
     uint64_t mantissa = bits & ((1ull << 52) - 1);
-    if (exponent < 0 || exponent > 31 || !mantissa) /* below a power of two the neighbours are not evenly far */
+    if (exponent < 0 || exponent > 31 ||
+        !mantissa) /* below a power of two the neighbours are not evenly far */
         return put_float_slowly (to, value);
     const uint64_t one = 1ull << 60;
     uint64_t half = 1ull << (exponent + 7); /* half a unit in the last place */
@@ -165,7 +167,8 @@ static char *put_float (char *to, double value) {
         *to++ = (char) ('0' + (rest >> 60));
         rest &= one - 1;
     } while (rest > half && one - rest > half);
-    if (one - rest < rest) { /* the last digit goes up; it is no 9, or the digit before it would have ended the text */
+    if (one - rest <
+        rest) { /* the last digit goes up; it is no 9, or the digit before it would have ended the text */
         char *last = to - 1;
         ++*last;
     }
@@ -191,7 +194,7 @@ static void put_window (const device_t *device, const cell_t *cell) {
     to = PUT (to, "}\n");
     out_size = (size_t) (to - out);
     if (out_size > OUT_BYTES)
-        flush ();
+        flush();
 }
 
 /* Close the windows that end at or before the watermark, the older one first. */
@@ -220,7 +223,7 @@ static void cell_open (device_t *device, cell_t *cell, int64_t window, double te
             due_ms = (window + 1) * WINDOW_MS;
     }
     pane->order[pane->count++] = (uint32_t) (device - devices);
-    *cell = (cell_t) {.window = window, .n = 1, .sum = temp, .low = temp, .high = temp};
+    *cell = (cell_t){.window = window, .n = 1, .sum = temp, .low = temp, .high = temp};
 }
 
 static inline void cell_add (cell_t *cell, double temp) {
@@ -297,7 +300,7 @@ int main (int argc, char **argv) {
     if (count < 0)
         die ("read");
     close_due (INT64_MAX - 1);
-    flush ();
+    flush();
     if (late_count || bad_count)
         fprintf (stderr, "limit: %llu late, %llu bad\n", (unsigned long long) late_count,
                  (unsigned long long) bad_count);

@@ -45,7 +45,8 @@ static inline const char *text_end (const char *p) {
     const uint64_t ones = 0x0101010101010101u, highs = 0x8080808080808080u;
     for (;; p += 8) {
         uint64_t x = load8 (p), quote = x ^ (ones * '"'), slash = x ^ (ones * '\\');
-        uint64_t hit = (((quote - ones) & ~quote) | ((slash - ones) & ~slash) | ((x - ones * 0x20) & ~x)) & highs;
+        uint64_t hit =
+            (((quote - ones) & ~quote) | ((slash - ones) & ~slash) | ((x - ones * 0x20) & ~x)) & highs;
         if (likely (hit)) {
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
             return p + (__builtin_ctzll (hit) >> 3);

@@ -1,7 +1,8 @@
 """The PEP 517 back end: setuptools, told how the native module is built.
 
-A wheel compiles all of it through `setup.py`. An editable install builds the module in place and only as far as it is
-out of date, by the same code as `make build`; `make` itself builds right afterwards and sets BETTONG_SKIP_NATIVE=1.
+A wheel compiles all of it through `setup.py`. An editable install builds the module in place and
+only as far as it is out of date, by the same code as `make build`; `make` itself builds right
+afterwards and sets BETTONG_SKIP_NATIVE=1.
 """
 
 from __future__ import annotations

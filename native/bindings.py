@@ -2,10 +2,12 @@
 
 Two ways lead here:
 
-- a wheel is built by setuptools, which asks `ffibuilder` for the module's description and compiles everything;
-- `make build` runs this file: it compiles only what is older than its sources and leaves the module in `appliance/`,
-  or, with `BETTONG_SANITIZE=1`, a module under the address and undefined-behaviour sanitizers in
-  `build/sanitize/`, beside links to the rest of the package, so that `PYTHONPATH=build/sanitize` runs it.
+- a wheel is built by setuptools, which asks `ffibuilder` for the module's description and
+  compiles everything;
+- `make build` runs this file: it compiles only what is older than its sources and leaves the
+  module in `appliance/`, or, with `BETTONG_SANITIZE=1`, a module under the address and
+  undefined-behaviour sanitizers in `build/sanitize/`, beside links to the rest of the package,
+  so that `PYTHONPATH=build/sanitize` runs it.
 
     python native/bindings.py            build what is out of date
     python native/bindings.py --strict   the same; fails when any of our sources gave a warning
@@ -27,7 +29,7 @@ from pathlib import Path
 
 import cffi
 
-# Relative, as the C compiler's messages and setuptools want them: both ways start at the project's root.
+# Relative, as the compiler's messages and setuptools want them: both ways start at the root.
 NATIVE = Path("native")
 BUILD = Path("build/native")
 GENERATED = BUILD / "include"
@@ -84,7 +86,7 @@ def description(compiled_along: Sequence[str]) -> cffi.FFI:
         define_macros=MACROS,
         extra_compile_args=FLAGS,
         extra_link_args=LIBRARIES,
-        # The module speaks to CPython's full API: it belongs to one minor version and says so in its name.
+        # It speaks to CPython's full API: it belongs to one minor version and its name says so.
         py_limited_api=False,
     )
     return ffi
@@ -100,7 +102,7 @@ def is_newer(target: Path, prerequisites: Sequence[Path]) -> bool:
 
 
 def is_compiled(target: Path) -> bool:
-    """Whether an object is newer than all that the compiler read for it, and was built by this recipe."""
+    """Whether an object is newer than this recipe and all that the compiler read for it."""
     try:
         words = target.with_suffix(".d").read_text().replace("\\\n", " ").split()
     except FileNotFoundError:
@@ -113,7 +115,7 @@ def recipe() -> Path:
 
 
 class Builder:
-    """One variant of the module: its objects in a folder of their own, and where the module goes."""
+    """One variant of the module: a folder for its objects, and where the module goes."""
 
     def __init__(self, sanitize: bool) -> None:
         self.objects = BUILD / ("sanitize" if sanitize else "release")
@@ -172,7 +174,7 @@ class Builder:
         return target
 
     def link(self, objects: Sequence[Path]) -> None:
-        """Into a new file that then takes the module's name: a process that runs keeps the old one."""
+        """Into a new file that then takes the name: a process that runs keeps the old one."""
         print(f"  ld {self.module}", flush=True)
         fresh = self.module.with_suffix(f".{os.getpid()}.new")
         command = [*self.compiler, *self.flags, "-shared", *map(str, objects), *LIBRARIES]
@@ -190,7 +192,7 @@ class Builder:
                 (self.package / name).symlink_to(path.resolve())
 
     def warnings(self) -> str:
-        """What the compiler had to say about our own sources, at whatever time they were compiled."""
+        """What the compiler said about our own sources, whenever they were compiled."""
         return "".join((self.objects / f"{path.stem}.warnings").read_text() for path in sources())
 
 

@@ -1,0 +1,23 @@
+"""What holds for every test: no deadline on shared cores, the same examples in every CI run, and,
+under BETTONG_SANITIZE=1, the certainty that it is the sanitised module that is tested."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("local", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True, database=None)
+settings.load_profile("ci" if os.environ.get("CI") == "true" else "local")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def the_sanitised_module() -> None:
+    if os.environ.get("BETTONG_SANITIZE") == "1":
+        from appliance import _native
+
+        assert "build/sanitize" in str(_native.__file__), (
+            "the sanitised module is not the one loaded"
+        )
