@@ -1,0 +1,18 @@
+"""A stream of records between two steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from appliance.plan.record import Record
+
+
+@dataclass(frozen=True)
+class Port:
+    """What the records look like, and the list that the operators of its readers are put into."""
+
+    record: Record
+    next: list[int]
+    sources: int  # a set of bits: which sources reach it
+    unit: str  # how its times are written
+    arrival: bool  # all of those sources have arrival time

@@ -1,0 +1,264 @@
+/* cdefs.h: what C and Python both see. Declarations only, no preprocessor lines: the C compiler and cffi read
+ * this same text. Order: values, faults, kernels (one section a class), the lane. */
+
+/* ---- values ---- */
+enum tag { TAG_MISSING, TAG_NULL, TAG_BOOL, TAG_INT, TAG_FLOAT, TAG_TIME, TAG_STR, TAG_BYTES, TAG_LIST, TAG_MAP };
+
+/* Text and bytes: `p`, `size`. Lists and maps: the msgpack bytes of the whole value (time is ext type 1, int64
+ * big-endian microseconds). Times: microseconds since 1970-01-01 UTC. */
+typedef struct value {
+    union {
+        int64_t i;
+        double f;
+        const char *p;
+    };
+    uint32_t size;
+    uint8_t tag;
+} value_t;
+
+/* ---- faults: why one record was set aside ---- */
+enum reason {
+    REASON_NONE, REASON_FRAME, REASON_DECODE, REASON_SCHEMA, REASON_TIME, REASON_EXPRESSION, REASON_KEY,
+    REASON_AGGREGATE, REASON_PYTHON, REASON_ENCODE, REASON_LIMIT, REASON_STUCK, REASON_COUNT
+};
+
+typedef struct fault {
+    uint32_t reason;
+    char message[252];
+    char *traceback; /* malloc'ed by a Python step, else NULL; the lane frees it */
+} fault_t;
+
+/* ---- text kernels ---- */
+
+/* arena.h: scratch memory of one event. */
+typedef struct arena {
+    char *base;
+    size_t used;
+    size_t size;
+} arena_t;
+
+/* buffer.h: growable bytes with a bound. */
+typedef struct buffer {
+    char *data;
+    size_t size;
+    size_t capacity;
+    size_t limit; /* never grows beyond; 0: the default of 256 MiB */
+} buffer_t;
+void buffer_free(buffer_t *self);
+
+/* number.h: a point of the proleptic Gregorian calendar; weekday 0 is Monday. */
+typedef struct civil {
+    int64_t year;
+    int32_t month, day, hour, minute, second, microsecond, weekday;
+} civil_t;
+
+typedef struct fields fields_t;
+typedef struct layout layout_t;
+
+bool fault_set(fault_t *fault, enum reason reason, const char *format, ...);
+const char *reason_name(uint32_t reason);
+
+const char *number_read(const char *p, value_t *out);
+uint32_t number_write_int(char *out, int64_t value);
+uint32_t number_write_float(char *out, double value);
+bool time_write_rfc3339(char *out, int64_t us, uint32_t *size);
+bool time_read_rfc3339(const char *p, uint32_t size, int64_t *us);
+civil_t civil_from_us(int64_t us);
+int64_t civil_to_us(const civil_t *civil);
+bool utf8_valid(const char *p, uint32_t size);
+
+const char *pack_read(const char *p, const char *end, value_t *value);
+const char *pack_open(const value_t *value, uint32_t *count);
+bool pack_write(buffer_t *out, const value_t *value);
+bool pack_write_text(buffer_t *out, const char *text, uint32_t size);
+bool pack_write_int(buffer_t *out, int64_t value);
+bool pack_write_list(buffer_t *out, uint32_t count);
+bool pack_write_map(buffer_t *out, uint32_t count);
+bool pack_get(const value_t *map, const char *name, uint32_t name_size, value_t *value);
+bool pack_unique(value_t *map, arena_t *scratch);
+
+fields_t *fields_new(const value_t *list, uint16_t rest_slot, fault_t *fault);
+void fields_destroy(fields_t **self_p);
+void fields_clear(const fields_t *self, value_t *row);
+int fields_find(const fields_t *self, const char *name, uint32_t size, int hint);
+bool fields_check(const fields_t *self, value_t *row, fault_t *fault);
+
+layout_t *layout_new(const value_t *map, fault_t *fault);
+void layout_destroy(layout_t **self_p);
+bool layout_pack(const layout_t *self, const value_t *row, buffer_t *out);
+
+bool json_decode(const fields_t *fields, char *text, uint32_t size, value_t *row, arena_t *scratch,
+                 fault_t *fault);
+bool json_write_record(const layout_t *layout, const value_t *row, buffer_t *out, uint64_t *nans);
+bool json_write_value(const value_t *value, uint8_t unit, buffer_t *out, uint64_t *nans);
+bool json_write_text(const char *text, uint32_t size, buffer_t *out);
+
+/* ---- formats and frames ---- */
+
+/* frame.h: finding messages in a stream of bytes. */
+enum frame_kind { FRAME_LINES, FRAME_U32, FRAME_DELIMITER, FRAME_WHOLE };
+enum framed { FRAMED_MESSAGE, FRAMED_MORE, FRAMED_FAULT, FRAMED_BROKEN };
+
+typedef struct framer {
+    uint8_t kind; /* enum frame_kind */
+    uint8_t delimiter_size;
+    char delimiter[16];
+    uint32_t max_bytes; /* of one message, without its delimiter or length */
+} framer_t;
+
+/* One per partition; zeroed at first. */
+typedef struct frame_state {
+    size_t scanned;   /* bytes from *start that hold no delimiter */
+    bool skipping;    /* inside a message that is too long */
+    uint64_t skipped; /* bytes of such messages so far */
+} frame_state_t;
+
+bool framer_init(framer_t *self, const value_t *map, fault_t *fault);
+/* framer_next as a call. */
+enum framed framer_take(const framer_t *self, frame_state_t *state, char *data, size_t *start, size_t end,
+                        char **text, uint32_t *size, fault_t *fault);
+enum framed framer_end(const framer_t *self, frame_state_t *state, char *data, size_t *start, size_t end,
+                       char **text, uint32_t *size, fault_t *fault);
+
+/* decode.h: messages to rows. */
+typedef struct format format_t;
+typedef struct format_state format_state_t;
+enum decoded { DECODED_ROW, DECODED_NOTHING, DECODED_FAULT };
+
+format_t *format_new(const value_t *map, const fields_t *fields, fault_t *fault);
+void format_destroy(format_t **self_p);
+format_state_t *format_open(const format_t *self);
+void format_close(const format_t *self, format_state_t **state_p);
+enum decoded format_decode(const format_t *self, format_state_t *state, char *text, uint32_t size, value_t *row,
+                           arena_t *scratch, fault_t *fault);
+bool msgpack_decode(const fields_t *fields, const char *text, uint32_t size, value_t *row, arena_t *scratch,
+                    fault_t *fault);
+
+/* encode.h: rows to the bytes of a sink. */
+typedef struct encoder encoder_t;
+
+encoder_t *encoder_new(const value_t *map, fault_t *fault);
+void encoder_destroy(encoder_t **self_p);
+bool encoder_write(const encoder_t *self, const layout_t *layout, const value_t *row, bool *started,
+                   buffer_t *out, uint64_t *nans, fault_t *fault);
+
+/* ---- the expression machine (machine.h) ---- */
+typedef struct instruction {
+    uint8_t op;     /* enum opcode, see the machine's section */
+    uint8_t count;  /* arguments of a call: slots a, a + 1, … */
+    uint16_t to;    /* the slot written; for jumps: the target's index */
+    uint16_t a;
+    uint16_t b;
+} instruction_t;
+
+/* ---- machine opcodes ---- */
+/* Slots `a` and `b` are read, `to` is written. A call has `count` arguments: two at most in `a` and `b`, three or
+ * more in the slots from `a` on. Jumps go forward, to the instruction with index `to`. */
+enum opcode {
+    /* Control: a copy (missing becomes null), and jumps by the truth of `a` (`count`: enum jump_word). */
+    OP_MOVE, OP_JUMP, OP_JUMP_FALSE, OP_JUMP_TRUE, OP_JUMP_UNLESS, OP_JUMP_KNOWN,
+    OP_AND, OP_OR, OP_NOT, OP_IS_NULL,
+    OP_EQ, OP_NE, OP_LT, OP_LE, OP_GT, OP_GE,
+    OP_ADD, OP_SUBTRACT, OP_MULTIPLY, OP_DIVIDE,
+    /* Calls, all handled alike: operators … */
+    OP_FLOOR_DIVIDE, OP_MODULO, OP_POW, OP_NEGATE, OP_PLUS, OP_IN, OP_NOT_IN, OP_GET,
+    OP_SLICE, /* value, start, stop; `b`: 1 when there is a start, 2 a stop */
+    OP_LIST, OP_MAP, /* items; keys and values in turn */
+    /* … and functions of the library. */
+    OP_ABS, OP_ROUND, OP_FLOOR, OP_CEIL, OP_SQRT, OP_LOG, OP_EXP, OP_MIN, OP_MAX, OP_CLAMP, OP_SIGN,
+    OP_LEN, OP_LOWER, OP_UPPER, OP_STRIP, OP_SPLIT, OP_JOIN, OP_REPLACE, OP_STARTSWITH, OP_ENDSWITH, OP_FORMAT,
+    OP_INT, OP_FLOAT, OP_STR, OP_BOOL,
+    OP_NOW, OP_TO_TIME, OP_FORMAT_TIME, OP_YEAR, OP_MONTH, OP_DAY, OP_HOUR, OP_MINUTE, OP_SECOND, OP_WEEKDAY,
+    OP_TRUNCATE_TIME,
+    OP_HAS, OP_KEYS, OP_HASH, OP_CRC32,
+    OP_COUNT
+};
+enum jump_word { WORD_AND, WORD_OR, WORD_IF };
+
+/* For tests and `check`: run code over a row of `slots` given as a packed list [slot, value, slot, value, …], and
+ * pack the value of `result` into `out`. The bytes written, or -1 with a fault. Allocates. */
+int64_t machine_try(const char *code, size_t code_size, const char *row, size_t row_size, uint32_t slots,
+                    uint32_t result, int64_t now_us, char *out, size_t capacity, fault_t *fault);
+
+/* ---- aggregates ---- */
+enum aggregate_kind {
+    AGG_COUNT, AGG_SUM, AGG_MEAN, AGG_MIN, AGG_MAX, AGG_FIRST, AGG_LAST, AGG_VARIANCE, AGG_VARIANCE_POP,
+    AGG_STDDEV, AGG_STDDEV_POP, AGG_ANY, AGG_ALL, AGG_MIN_BY, AGG_MAX_BY, AGG_EMA, AGG_DELTA, AGG_RATE, AGG_LAG,
+    AGG_CHANGED, AGG_KINDS
+};
+
+/* ---- python steps ---- */
+/* Append the class of events to a Python list, given by its address. */
+void event_class(uintptr_t list);
+
+/* One step by itself, without a lane (pystep_trial.c): packed records in; results as packed [time, record],
+ * faults as packed [reason, message, traceback | nil], rows of a cut as in docs/formats/python-state.md, one after
+ * the other. The take functions return the bytes there are, and give and forget them if they fit. */
+typedef struct trial trial_t;
+trial_t *trial_new(const char *program, size_t size, uintptr_t functions, char *message, size_t message_size);
+void trial_destroy(trial_t **self_p);
+bool trial_run(trial_t *self, const char *event, size_t size, int64_t time_us);
+/* The same event `count` times, results thrown away: how often it went well. */
+uint64_t trial_repeat(trial_t *self, const char *event, size_t size, uint32_t count);
+void trial_advance(trial_t *self, int64_t now_us, bool arrival);
+int64_t trial_due(trial_t *self, bool arrival);
+uint64_t trial_keys(trial_t *self);
+uint64_t trial_bytes(trial_t *self);
+uint64_t trial_unsaved(trial_t *self, const char **message);
+bool trial_interrupted(trial_t *self);
+bool trial_freeze(trial_t *self, uint64_t *rows);
+bool trial_encode(trial_t *self, uint32_t count);
+size_t trial_take(trial_t *self, char *out, size_t capacity);
+size_t trial_take_rows(trial_t *self, char *out, size_t capacity);
+size_t trial_take_faults(trial_t *self, char *out, size_t capacity);
+
+/* ---- the lane (lane.h): called from Python ---- */
+typedef struct lane lane_t;
+
+enum lane_end { LANE_RUNNING, LANE_ENDED, LANE_STOPPED, LANE_FAILED };
+enum post_kind { POST_LOG, POST_CUT, POST_RECORDS, POST_RESOLVE, POST_ENDED, POST_DRAIN };
+
+/* Something the lane hands to the worker's Python threads. */
+typedef struct post {
+    uint32_t kind;   /* enum post_kind */
+    uint32_t flow;   /* index of the flow */
+    uint32_t index;  /* sink of POST_RECORDS and POST_RESOLVE; level of POST_LOG (10, 20, 30, 40 as in logging) */
+    uint64_t number; /* the cut's number; the count of records */
+    char *data;      /* POST_LOG: text; POST_CUT: packed blocks; POST_RECORDS: packed list of records (bin) */
+    size_t size;
+} post_t;
+
+lane_t *lane_new(int page_fd);
+void lane_destroy(lane_t **self_p);
+/* Load one flow's program; its index, or -1 with a message. `functions`: id of a Python list, 0 for none. */
+int lane_load(lane_t *self, const char *program, size_t size, uintptr_t functions, char *message,
+              size_t message_size);
+/* Run until the lane ends. Called on a threading.Thread, without the GIL. Returns enum lane_end. */
+int lane_run(lane_t *self);
+/* For tests: give the clock and take one turn; never blocks. */
+void lane_set_clock(lane_t *self, int64_t monotonic_ns, int64_t wall_us);
+bool lane_start(lane_t *self);
+int lane_turn(lane_t *self);
+
+/* Mail, from any thread. */
+bool lane_mail_chunk(lane_t *self, uint32_t flow, uint32_t source, const char *partition, size_t partition_size,
+                     const char *position, size_t position_size, const char *data, size_t size);
+void lane_mail_end(lane_t *self, uint32_t flow, uint32_t source);
+void lane_mail_committed(lane_t *self, uint64_t cut);
+/* The oldest POST_RECORDS of a sink has been written. */
+void lane_mail_taken(lane_t *self, uint32_t flow, uint32_t sink);
+void lane_mail_address(lane_t *self, uint32_t flow, uint32_t sink, const char *address, size_t size);
+void lane_mail_stop(lane_t *self);
+void lane_mail_abort(lane_t *self);
+
+/* Posts. The descriptor is readable while any wait. */
+int lane_post_fd(lane_t *self);
+bool lane_take_post(lane_t *self, post_t *post);
+void lane_release_post(post_t *post);
+
+/* All counters and histograms as one packed map into `out`; the bytes needed. From any thread, at any time. */
+size_t lane_metrics(lane_t *self, char *out, size_t capacity);
+/* For tests: what a memory sink holds and may leave; the bytes needed. Taken when they fit. */
+size_t lane_take_memory(lane_t *self, uint32_t flow, uint32_t sink, char *out, size_t capacity);
+/* The last error records (S3), one packed map after the other; call it while the lane stands or from its thread. */
+size_t lane_last_errors(lane_t *self, char *out, size_t capacity);

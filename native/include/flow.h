@@ -1,0 +1,137 @@
+/* flow.h: one loaded program: its row, operators, sources and sinks. Owned by its lane, touched by its thread only. */
+#ifndef BETTONG_FLOW_H
+#define BETTONG_FLOW_H
+
+#include "decode.h"
+#include "encode.h"
+#include "frame.h"
+#include "key.h"
+#include "layout.h"
+#include "machine.h"
+#include "pystep.h"
+#include "running.h"
+#include "sink.h"
+#include "source.h"
+#include "window.h"
+
+enum op_kind { OP_KIND_WHERE, OP_KIND_COMPUTE, OP_KIND_KEY, OP_KIND_WINDOW, OP_KIND_RUNNING, OP_KIND_PYTHON,
+               OP_KIND_MOVE, OP_KIND_PACK, OP_KIND_EACH, OP_KIND_EMIT };
+
+typedef struct step {
+    const char *name;
+    uint32_t name_size;
+    uint64_t in, out, late, errors;
+} step_t;
+
+typedef struct op {
+    uint8_t kind; /* enum op_kind */
+    uint16_t step;
+    uint64_t *entered; /* the step's counters, or the flow's `ignored` */
+    uint64_t *left;
+    instruction_t *code; /* run before the operator's own act; may be none */
+    uint32_t code_count;
+    branches_t next;
+    branches_t late;
+    const layout_t *layout; /* of the record as it enters the step; of the sink's record for an emit */
+    uint16_t result;        /* where: the condition; pack: the slot of the map; each: the list */
+    uint16_t to;            /* each: the element */
+    uint16_t key;           /* the key register read, or made by a key operator */
+    uint16_t key_out;       /* the key register of a window's results */
+    uint16_t *slots;        /* key: its values; move: pairs from, to */
+    uint32_t slot_count;
+    bool null_key;
+    window_t *window;
+    running_t *running;
+    pystep_t *python;
+    fields_t *fields;       /* a Python step's results */
+    sink_t *sink;
+    uint64_t sources;       /* a set: which sources reach a step that watches event time */
+    bool timed;             /* such a step: a window, or a Python step with timers */
+    bool arrival;           /* its timers follow the tick's clock */
+    bool instant;           /* a window that answers every record, at that record's time; else S29 */
+    int64_t watermark;      /* as far as it has been advanced */
+    int64_t due;
+} op_t;
+
+enum { FLOW_SOURCES_MAX = 62, FLOW_OPS_MAX = 4096, FLOW_SLOTS_MAX = 4096, FLOW_KEYS_MAX = 256,
+       FLOW_SINKS_MAX = 64, ERROR_RAW_MAX = 4096, ERRORS_KEPT_MAX = 100, ERROR_KEPT_BYTES_MAX = 16384 };
+
+/* The slots of an error record, in the order of S3. */
+enum error_slot { ERROR_TIME, ERROR_FLOW, ERROR_STEP, ERROR_SOURCE, ERROR_PARTITION, ERROR_POSITION, ERROR_REASON,
+                  ERROR_MESSAGE, ERROR_EVENT, ERROR_RAW, ERROR_RAW_TRUNCATED, ERROR_TRACEBACK, ERROR_SLOTS };
+
+typedef struct flow {
+    struct lane *lane;
+    uint32_t index;
+    const char *name;
+    uint32_t name_size;
+    char *program; /* the document: names, constants and templates point into it */
+    value_t *row;
+    uint32_t slot_count;
+    bkey_t *keys;
+    buffer_t *key_bytes;
+    uint32_t key_count;
+    layout_t **layouts;
+    uint32_t layout_count;
+    op_t *ops;
+    uint32_t op_count;
+    step_t *steps;
+    uint32_t step_count;
+    source_t *sources;
+    uint32_t source_count;
+    sink_t *sinks;
+    uint32_t sink_count;
+    uint16_t *timed; /* operators that watch event time, upstream first */
+    uint32_t timed_count;
+    int64_t due;     /* the smallest of theirs */
+    uint64_t ignored;
+    bool stop_on_error;
+    bool once; /* the run ends when its sources have */
+    bool stopped; /* by on_error = "stop", or by MemoryError or KeyboardInterrupt in a user function */
+    bool dirty;   /* something changed since the last cut */
+    int64_t commit_every_us;
+
+    /* The record at hand. */
+    int64_t time_us;
+    partition_t *partition; /* lineage; NULL for what no single partition caused */
+    uint64_t position;
+    char *raw;
+    uint32_t raw_size;
+    int64_t lateness_us; /* watermark of its own partition as it stood before this record (S15) */
+
+    /* The error output. */
+    uint16_t error_slots[ERROR_SLOTS];
+    branches_t errors_next;
+    value_t aside_raw; /* an event that a user function did not come back from, to be put out at the start */
+    source_t *aside_source;
+    const layout_t *error_layout;
+    bool in_error;
+    uint64_t error_count;
+    uint64_t error_failures; /* errors while writing errors: only counted (S3) */
+    uint64_t reasons[REASON_COUNT];
+    buffer_t error_event;
+    buffer_t pack; /* a record being packed for a merge */
+    buffer_t kept[ERRORS_KEPT_MAX]; /* the last ones, packed, where nothing reads `errors` */
+    uint32_t kept_next;
+} flow_t;
+
+/* program.c: load a document (copied). NULL with a fault. `functions` is a Python list or NULL; takes the GIL when
+ * the program has Python steps. */
+flow_t *flow_new (struct lane *lane, uint32_t index, const char *document, size_t size, void *functions,
+                  fault_t *fault);
+void flow_destroy (flow_t **self_p);
+
+/* run.c: run the row through operators, depth first, to completion. */
+void flow_run (flow_t *self, const branches_t *next);
+/* Close and fire all that the sources' watermarks make due. */
+void flow_advance (flow_t *self);
+/* Arrival-time timers; the next one due, INT64_MAX: none. */
+int64_t flow_advance_arrival (flow_t *self, int64_t now_us);
+
+/* errors.c: set the record at hand aside. `step` names where; `layout` (the record as it entered the step) or,
+ * when NULL, the raw bytes go along. Frees the fault's traceback. */
+void flow_put_aside (flow_t *self);
+void flow_error (flow_t *self, const step_t *step, const layout_t *layout, fault_t *fault);
+bool flow_kept_errors (const flow_t *self, buffer_t *out, uint32_t *count);
+
+#endif

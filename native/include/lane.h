@@ -1,0 +1,101 @@
+/* lane.h: one native thread: its loop over sockets, files, timers and mail, and all that it owns. */
+#ifndef BETTONG_LANE_H
+#define BETTONG_LANE_H
+
+#include <pthread.h>
+
+#include "clock.h"
+#include "flow.h"
+#include "histogram.h"
+#include "mail.h"
+#include "page.h"
+
+enum { LANE_FLOWS_MAX = 64, LANE_EVENTS_MAX = 256, LANE_SCRATCH_BYTES = 16 << 20, GIL_HOLD_NS = 200000,
+       PYTHON_ENCODE_SLICE = 256, TURN_WAIT_MS_MAX = 1000 };
+#define STOP_WAIT_NS 10000000000
+
+typedef struct lane {
+    flow_t *flows[LANE_FLOWS_MAX];
+    uint32_t flow_count;
+    arena_t scratch;
+    int epoll_fd;
+    mail_t mail;
+    posts_t posts;
+    page_t *page;
+    page_t own_page;
+
+    /* The tick. */
+    bool clock_given; /* a test owns the clock */
+    int64_t now_ns;   /* monotonic */
+    int64_t now_us;   /* wall, as it was at the start plus the time that has run: never jumps (S6) */
+    int64_t wall_us;  /* wall, as it is: for now() and max_ahead */
+    int64_t wall_start_us, mono_start_ns;
+    uint64_t received; /* clock_ticks when the bytes at hand were read */
+
+    /* Python. */
+    bool gil_held;
+    int gil_state;
+    uint64_t gil_since;
+
+    /* The cut. */
+    uint64_t cut;
+    bool cut_in_flight;
+    bool cut_encoding; /* frozen, the Python states not all encoded yet */
+    bool cut_wanted;   /* results ask for one before its time */
+    int64_t cut_at_ns;
+    int64_t commit_every_ns;
+    buffer_t blocks, python_blocks;
+
+    /* Ending. */
+    bool once;
+    bool stopping;
+    int64_t stop_by_ns;
+    bool aborted;
+    bool started;
+    bool more;       /* a file has more to read at once */
+    int64_t next_ns; /* the next timer */
+
+    uint64_t events, pauses;
+    histogram_t *latency, *closing, *pause;
+} lane_t;
+
+/* The GIL: taken at the first row of a buffer that meets Python, kept to the end of the buffer or GIL_HOLD_NS. */
+void lane_gil_take (lane_t *self);
+void lane_gil_drop (lane_t *self);
+/* Between events: give it back when it has been held for long. */
+static inline void lane_gil_rest (lane_t *self, uint64_t ticks) {
+    if (unlikely (self->gil_held) && clock_ns (ticks - self->gil_since) > GIL_HOLD_NS)
+        lane_gil_drop (self);
+}
+
+/* epoll: `owner` is a partition, a source or a sink, told apart by `tag`. */
+enum watch_tag { WATCH_MAIL, WATCH_LISTENER, WATCH_PARTITION, WATCH_SINK,
+                 WATCH_FOLLOW };
+bool lane_watch (lane_t *self, int fd, void *owner, enum watch_tag tag, uint32_t events);
+void lane_unwatch (lane_t *self, int fd);
+
+void lane_log (lane_t *self, uint32_t level, const char *format, ...) __attribute__ ((format (printf, 3, 4)));
+
+/* At the end of every buffer: results to the sinks, the GIL back, counters published. */
+void lane_flush (lane_t *self);
+
+/* cut.c */
+bool lane_cut_freeze (lane_t *self);
+void lane_cut_encode (lane_t *self);
+void lane_cut_committed (lane_t *self, uint64_t cut);
+
+/* sources (source_read.c) */
+bool source_start (source_t *self);
+bool source_turn (source_t *self); /* files and streams: read a buffer; true when there may be more */
+void source_accept (source_t *self);
+void source_changed (source_t *self);
+void partition_read (partition_t *self);
+void source_pause (source_t *self, bool paused);
+void source_stop (source_t *self);
+int64_t source_connect_tick (source_t *self, int64_t now_ns);
+void source_address (source_t *self, const char *address, size_t size);
+void source_chunk (source_t *self, const letter_t *letter);
+void source_end (source_t *self);
+void source_end_chunks (source_t *self);
+
+#endif

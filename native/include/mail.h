@@ -1,0 +1,62 @@
+/* mail.h: letters to a lane from any thread, and its posts to the worker's Python threads. Both are queues under a
+ * mutex with an eventfd to wake the reader; neither is touched per event. */
+#ifndef BETTONG_MAIL_H
+#define BETTONG_MAIL_H
+
+#include <pthread.h>
+
+#include "value.h"
+
+enum letter_kind { LETTER_CHUNK, LETTER_END, LETTER_COMMITTED, LETTER_TAKEN, LETTER_ADDRESS, LETTER_STOP,
+                   LETTER_ABORT };
+
+/* A source written in Python is pushed back while its letters hold this much. */
+enum { MAIL_BYTES_MAX = 4 << 20, POSTS_MAX = 4096 };
+
+typedef struct letter {
+    struct letter *next;
+    uint32_t kind, flow, index;
+    uint64_t number;
+    size_t size, partition_size, position_size; /* of the three parts behind `bytes`, in this order */
+    char bytes[];
+} letter_t;
+
+typedef struct mail {
+    pthread_mutex_t lock;
+    letter_t *first, **last;
+    size_t bytes; /* of chunks waiting */
+    int fd;
+    int waiting;  /* atomic: tested by the lane between buffers */
+} mail_t;
+
+bool mail_open (mail_t *self);
+void mail_close (mail_t *self);
+/* False when chunks fill the box (only chunks can be refused) or memory is out. */
+bool mail_send (mail_t *self, uint32_t kind, uint32_t flow, uint32_t index, uint64_t number, const char *data,
+                size_t size, const char *partition, size_t partition_size, const char *position,
+                size_t position_size);
+/* All letters waiting, oldest first, chunks (and ends, which must not overtake them) only if asked for; the caller
+ * frees each. */
+letter_t *mail_take (mail_t *self, bool chunks);
+
+typedef struct posted {
+    struct posted *next;
+    post_t post;
+} posted_t;
+
+typedef struct posts {
+    pthread_mutex_t lock;
+    posted_t *first, **last;
+    uint32_t count;
+    uint64_t refused; /* log lines dropped because POSTS_MAX waited */
+    int fd;
+} posts_t;
+
+bool posts_open (posts_t *self);
+void posts_close (posts_t *self);
+/* `data` is malloc'ed and becomes the post's. */
+bool posts_send (posts_t *self, uint32_t kind, uint32_t flow, uint32_t index, uint64_t number, char *data,
+                 size_t size);
+bool posts_take (posts_t *self, post_t *post);
+
+#endif

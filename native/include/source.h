@@ -1,0 +1,120 @@
+/* source.h: where events come from: partitions with a receive buffer each, framed and decoded in place. */
+#ifndef BETTONG_SOURCE_H
+#define BETTONG_SOURCE_H
+
+#include "decode.h"
+#include "frame.h"
+
+struct flow;
+
+/* What a row goes on to: operators, by index. */
+typedef struct branches {
+    uint16_t *ops;
+    uint32_t count;
+} branches_t;
+
+enum source_kind { SOURCE_LISTEN, SOURCE_CONNECT, SOURCE_DATAGRAM, SOURCE_FILES, SOURCE_STREAM, SOURCE_CHUNKS };
+
+/* READ_MIN is read when idle; the buffer doubles while reads come back full. */
+enum { READ_MIN = 4096, READ_MAX = 262144, PARTITIONS_MAX = 10000, DATAGRAMS_PER_TURN = 64 };
+
+typedef struct partition {
+    struct partition *next; /* of its source */
+    struct source *source;
+    char *name;
+    uint32_t name_size;
+    int fd;
+    bool borrowed; /* the descriptor is the connector's to close */
+    char *data; /* start … end is unread; DECODE_SLACK readable bytes behind capacity */
+    size_t start, end, capacity;
+    uint64_t base; /* the position of data[0], in bytes since the partition began */
+    char *position; /* of a source written in Python: as it gave it after the last whole chunk */
+    uint32_t position_size, position_capacity;
+    frame_state_t frame;
+    format_state_t *format;
+    int64_t max_time_us;   /* largest event time seen; INT64_MIN: none */
+    int64_t watermark_us;
+    int64_t heard_ns;      /* when it last brought something, or was first asked after not being read */
+    bool counted;          /* takes part in the minimum */
+    bool idle;
+    bool ended;
+    bool ready;            /* read in turns: a regular file that has not ended */
+    uint32_t read_size;    /* what the next read asks for */
+    char peer[64];
+} partition_t;
+
+typedef struct source {
+    struct flow *flow;
+    uint32_t index;
+    const char *name;
+    uint32_t name_size;
+    uint8_t kind; /* enum source_kind */
+    bool bounded, replayable, live;
+    bool ended;
+    bool paused;  /* pushed back by a sink */
+    bool stopped; /* reads nothing more */
+    bool follow;
+    int fd;      /* listener, datagram or stream */
+    bool watched; /* its fd, or its partition's, is in epoll's set */
+    framer_t framer;
+    format_t *format;
+    format_t *whole; /* decodes only the rest: the whole record for an error, when `fields` has no rest */
+    uint16_t whole_slot;
+    fields_t *fields, *whole_fields;
+    const layout_t *layout;
+    branches_t next, late; /* late: future records (S8) */
+    uint16_t meta_source, meta_partition, meta_position, meta_arrival, meta_peer, meta_path;
+    bool skip_empty; /* empty messages are no records: json and csv lines */
+
+    /* event time */
+    bool arrival;
+    uint16_t time_slot;
+    uint8_t time_unit;
+    int64_t late_us, idle_us, ahead_us; /* idle < 0: never; ahead < 0: no check */
+    bool hold;
+    int64_t watermark_us; /* minimum over its partitions, never going back */
+    int64_t idle_from_ns; /* all partitions idle since, 0: not */
+    int64_t idle_watermark_us;
+    bool counts;          /* some partition takes part in the minimum */
+    int64_t look_ns;      /* nobody becomes idle before */
+    int64_t left_time_us; /* largest event time of the partitions that have gone; INT64_MIN: none */
+    partition_t *lowest;  /* the partition that holds the minimum, when known */
+
+    partition_t *partitions;
+    uint32_t partition_count;
+    uint32_t counted_count;
+
+    /* files */
+    char **paths;
+    uint32_t path_count, path_next;
+    /* connect */
+    uint8_t connect_state;
+    int64_t retry_ns;
+    uint32_t retry_count;
+
+    /* a record to set aside because a user function did not come back from it */
+    char *aside_partition;
+    uint32_t aside_partition_size;
+    uint64_t aside_position;
+    bool aside;
+
+    uint64_t records, bytes, errors, future, accepted, refused;
+} source_t;
+
+/* Process all whole messages in the partition's buffer; `last` when nothing will follow. */
+void partition_process (partition_t *self, bool last);
+/* Room for at least `more` bytes behind `end` (moves the unread to the front, grows up to the frame's limit). */
+bool partition_room (partition_t *self, size_t more);
+partition_t *partition_new (source_t *source, const char *name, uint32_t name_size, int fd);
+partition_t *partition_find (source_t *source, const char *name, uint32_t name_size);
+void partition_end (partition_t *self);
+void partition_drop (partition_t *self);
+
+/* Watermarks (watermark.c). */
+void source_saw (partition_t *self, int64_t time_us);
+void source_refresh (source_t *self);
+/* Idle partitions and moving on when all are idle; the next moment to look again, monotonic ns. */
+int64_t source_tick (source_t *self, int64_t now_ns, int64_t now_us);
+void source_unpaused (source_t *self, int64_t now_ns);
+
+#endif

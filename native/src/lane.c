@@ -1,0 +1,462 @@
+/* lane.c: the loop. Everything but events is mail or a timer, looked at once a turn, on one clock reading. */
+#include "lane.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "gil.h"
+
+/* ---- making and unmaking ---- */
+
+static page_t *map_page (lane_t *self, int fd) {
+    if (fd < 0)
+        return &self->own_page;
+    void *page = mmap (NULL, sizeof (page_t), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    return page == MAP_FAILED ? NULL : page;
+}
+
+lane_t *lane_new (int page_fd) {
+    lane_t *self = calloc (1, sizeof *self);
+    if (!self)
+        return NULL;
+    clock_start ();
+    self->epoll_fd = epoll_create1 (EPOLL_CLOEXEC);
+    self->page = map_page (self, page_fd);
+    self->scratch = (arena_t){.base = malloc (LANE_SCRATCH_BYTES), .size = LANE_SCRATCH_BYTES};
+    self->latency = histogram_new ();
+    self->closing = histogram_new ();
+    self->pause = histogram_new ();
+    bool good = mail_open (&self->mail);
+    good = posts_open (&self->posts) && good;
+    if (!good || self->epoll_fd < 0 || !self->page || !self->scratch.base || !self->latency || !self->closing ||
+        !self->pause || !lane_watch (self, self->mail.fd, NULL, WATCH_MAIL, EPOLLIN)) {
+        lane_destroy (&self);
+        return NULL;
+    }
+    self->page->magic = PAGE_MAGIC;
+    self->commit_every_ns = INT64_MAX;
+    self->now_ns = self->mono_start_ns = clock_monotonic_ns ();
+    self->now_us = self->wall_us = self->wall_start_us = clock_wall_us ();
+    return self;
+}
+
+void lane_destroy (lane_t **self_p) {
+    lane_t *self = *self_p;
+    if (!self)
+        return;
+    gil_t gil = gil_take ();
+    for (uint32_t i = 0; i < self->flow_count; i++)
+        flow_destroy (&self->flows[i]);
+    gil_drop (gil);
+    if (self->page && self->page != &self->own_page)
+        munmap (self->page, sizeof (page_t));
+    mail_close (&self->mail);
+    posts_close (&self->posts);
+    close (self->epoll_fd);
+    histogram_destroy (&self->latency);
+    histogram_destroy (&self->closing);
+    histogram_destroy (&self->pause);
+    buffer_free (&self->blocks);
+    buffer_free (&self->python_blocks);
+    free (self->scratch.base);
+    free (self);
+    *self_p = NULL;
+}
+
+int lane_load (lane_t *self, const char *program, size_t size, uintptr_t functions, char *message,
+               size_t message_size) {
+    fault_t fault = {0};
+    if (self->flow_count == LANE_FLOWS_MAX) {
+        snprintf (message, message_size, "more than %d flows in one worker", LANE_FLOWS_MAX);
+        return -1;
+    }
+    gil_t gil = gil_take ();
+    flow_t *flow = flow_new (self, self->flow_count, program, size, (void *) functions, &fault);
+    gil_drop (gil);
+    if (!flow) {
+        snprintf (message, message_size, "%s", fault.message);
+        return -1;
+    }
+    self->once = flow->once;
+    if (flow->commit_every_us * 1000 < self->commit_every_ns)
+        self->commit_every_ns = flow->commit_every_us * 1000;
+    self->flows[self->flow_count] = flow;
+    return (int) self->flow_count++;
+}
+
+/* ---- small services ---- */
+
+void lane_log (lane_t *self, uint32_t level, const char *format, ...) {
+    char text[512];
+    va_list arguments;
+    va_start (arguments, format);
+    int size = vsnprintf (text, sizeof text, format, arguments);
+    va_end (arguments);
+    size = size < (int) sizeof text ? size : (int) sizeof text - 1;
+    posts_send (&self->posts, POST_LOG, 0, level, 0, strndup (text, (size_t) size), (size_t) size);
+}
+
+/* The owner is a pointer aligned to at least eight bytes: its low bits carry the tag. */
+bool lane_watch (lane_t *self, int fd, void *owner, enum watch_tag tag, uint32_t events) {
+    struct epoll_event event = {.events = events, .data.u64 = (uint64_t) (uintptr_t) owner | tag};
+    if (epoll_ctl (self->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0)
+        return true;
+    return errno == EEXIST && epoll_ctl (self->epoll_fd, EPOLL_CTL_MOD, fd, &event) == 0;
+}
+
+void lane_unwatch (lane_t *self, int fd) { epoll_ctl (self->epoll_fd, EPOLL_CTL_DEL, fd, NULL); }
+
+void lane_gil_take (lane_t *self) {
+    self->gil_state = gil_take ();
+    self->gil_held = true;
+    self->gil_since = clock_ticks ();
+}
+
+void lane_gil_drop (lane_t *self) {
+    self->gil_held = false;
+    gil_drop (self->gil_state);
+}
+
+static void push_back (flow_t *flow) {
+    uint64_t full = 0;
+    for (uint32_t i = 0; i < flow->sink_count; i++)
+        if (flow->sinks[i].full)
+            full |= flow->sinks[i].sources;
+    for (uint32_t i = 0; i < flow->source_count; i++)
+        source_pause (&flow->sources[i], full >> i & 1);
+}
+
+void lane_flush (lane_t *self) {
+    if (self->gil_held)
+        lane_gil_drop (self);
+    for (uint32_t f = 0; f < self->flow_count; f++) {
+        flow_t *flow = self->flows[f];
+        bool flushed = false;
+        for (uint32_t i = 0; i < flow->sink_count; i++)
+            if (flow->sinks[i].dirty) {
+                sink_flush (&flow->sinks[i]);
+                flushed = true;
+            }
+        if (flushed)
+            push_back (flow);
+    }
+    if (self->cut_encoding)
+        lane_cut_encode (self);
+    __atomic_store_n (&self->page->events, self->events, __ATOMIC_RELAXED);
+}
+
+/* ---- mail ---- */
+
+static void read_letter (lane_t *self, const letter_t *letter) {
+    if (letter->kind == LETTER_STOP) {
+        self->stopping = true;
+        return;
+    }
+    if (letter->kind == LETTER_ABORT) {
+        self->aborted = true;
+        return;
+    }
+    if (letter->kind == LETTER_COMMITTED) {
+        lane_cut_committed (self, letter->number);
+        return;
+    }
+    if (letter->flow >= self->flow_count)
+        return;
+    flow_t *flow = self->flows[letter->flow];
+    uint32_t index = letter->index & 0x7fffffffu;
+    bool of_source = letter->kind == LETTER_CHUNK || letter->kind == LETTER_END || letter->index >> 31;
+    if (index >= (of_source ? flow->source_count : flow->sink_count))
+        return;
+    if (letter->kind == LETTER_CHUNK)
+        source_chunk (&flow->sources[index], letter);
+    else if (letter->kind == LETTER_END)
+        source_end_chunks (&flow->sources[index]);
+    else if (letter->kind == LETTER_TAKEN)
+        sink_taken (&flow->sinks[index]);
+    else if (letter->kind == LETTER_ADDRESS && of_source)
+        source_address (&flow->sources[index], letter->bytes, letter->size);
+    else if (letter->kind == LETTER_ADDRESS)
+        sink_address (&flow->sinks[index], letter->bytes, letter->size);
+}
+
+static bool has_chunks_paused (const lane_t *self) {
+    for (uint32_t f = 0; f < self->flow_count; f++)
+        for (uint32_t i = 0; i < self->flows[f]->source_count; i++) {
+            const source_t *source = &self->flows[f]->sources[i];
+            if (source->kind == SOURCE_CHUNKS && source->paused && !self->stopping)
+                return true;
+        }
+    return false;
+}
+
+static void read_mail (lane_t *self) {
+    if (!__atomic_load_n (&self->mail.waiting, __ATOMIC_ACQUIRE))
+        return;
+    /* Chunks of a source that is pushed back stay in the box, which fills and pushes its thread back in turn. */
+    letter_t *letter = mail_take (&self->mail, !has_chunks_paused (self));
+    while (letter) {
+        letter_t *next = letter->next;
+        read_letter (self, letter);
+        free (letter);
+        letter = next;
+    }
+}
+
+/* ---- the tick ---- */
+
+static void read_clock (lane_t *self) {
+    if (!self->clock_given) {
+        self->now_ns = clock_monotonic_ns ();
+        self->wall_us = clock_wall_us ();
+        self->now_us = self->wall_start_us + (self->now_ns - self->mono_start_ns) / 1000;
+    }
+    self->received = clock_ticks ();
+    __atomic_store_n (&self->page->ticks, self->page->ticks + 1, __ATOMIC_RELAXED);
+    histogram_turn (self->latency, self->now_ns);
+    histogram_turn (self->closing, self->now_ns);
+    histogram_turn (self->pause, self->now_ns);
+}
+
+void lane_set_clock (lane_t *self, int64_t monotonic_ns, int64_t wall_us) {
+    self->clock_given = true;
+    self->now_ns = monotonic_ns;
+    self->wall_us = self->now_us = wall_us;
+}
+
+static int64_t earlier (int64_t a, int64_t b) { return a < b ? a : b; }
+
+static int64_t tick_flow (lane_t *self, flow_t *flow) {
+    int64_t next = INT64_MAX;
+    for (uint32_t i = 0; i < flow->source_count; i++) {
+        int64_t before = flow->sources[i].watermark_us;
+        next = earlier (next, source_tick (&flow->sources[i], self->now_ns, self->now_us));
+        if (!self->stopping)
+            next = earlier (next, source_connect_tick (&flow->sources[i], self->now_ns));
+        if (flow->sources[i].watermark_us > before && flow->sources[i].watermark_us >= flow->due)
+            flow_advance (flow);
+    }
+    int64_t arrival = flow_advance_arrival (flow, self->now_us);
+    if (arrival != INT64_MAX)
+        next = earlier (next, self->now_ns + (arrival > self->now_us ? arrival - self->now_us : 0) * 1000);
+    for (uint32_t i = 0; i < flow->sink_count; i++)
+        next = earlier (next, sink_tick (&flow->sinks[i], self->now_ns));
+    push_back (flow);
+    return next;
+}
+
+static bool is_dirty (const lane_t *self) {
+    for (uint32_t f = 0; f < self->flow_count; f++)
+        if (self->flows[f]->dirty)
+            return true;
+    return false;
+}
+
+static int64_t tick_cut (lane_t *self) {
+    if (self->cut_in_flight || (!is_dirty (self) && !self->cut_wanted))
+        return INT64_MAX;
+    if (self->cut_wanted || self->now_ns >= self->cut_at_ns) {
+        lane_cut_freeze (self);
+        self->cut_at_ns = self->now_ns + self->commit_every_ns;
+        return INT64_MAX;
+    }
+    return self->cut_at_ns;
+}
+
+/* Timers; the next moment at which one is due. */
+static int64_t tick (lane_t *self) {
+    int64_t next = INT64_MAX;
+    for (uint32_t f = 0; f < self->flow_count; f++)
+        next = earlier (next, tick_flow (self, self->flows[f]));
+    next = earlier (next, tick_cut (self));
+    lane_flush (self);
+    return next;
+}
+
+/* ---- ending ---- */
+
+static bool has_ended (const lane_t *self) {
+    for (uint32_t f = 0; f < self->flow_count; f++)
+        for (uint32_t i = 0; i < self->flows[f]->source_count; i++)
+            if (!self->flows[f]->sources[i].ended)
+                return false;
+    return true;
+}
+
+static bool has_stopped (const lane_t *self) {
+    for (uint32_t f = 0; f < self->flow_count; f++)
+        if (self->flows[f]->stopped)
+            return true;
+    return false;
+}
+
+static bool is_delivered (const lane_t *self) {
+    for (uint32_t f = 0; f < self->flow_count; f++)
+        for (uint32_t i = 0; i < self->flows[f]->sink_count; i++)
+            if (!sink_idle (&self->flows[f]->sinks[i]))
+                return false;
+    return true;
+}
+
+static void stop_sources (lane_t *self) {
+    for (uint32_t f = 0; f < self->flow_count; f++)
+        for (uint32_t i = 0; i < self->flows[f]->source_count; i++)
+            source_stop (&self->flows[f]->sources[i]);
+    if (!self->stop_by_ns)
+        self->stop_by_ns = self->now_ns + STOP_WAIT_NS;
+}
+
+/* A last cut, then wait until everything is delivered. */
+static bool is_finished (lane_t *self) {
+    if (self->cut_in_flight)
+        return false;
+    if (is_dirty (self) || self->cut_wanted) {
+        lane_cut_freeze (self);
+        return false;
+    }
+    return is_delivered (self);
+}
+
+static enum lane_end ending (lane_t *self) {
+    bool failed = has_stopped (self);
+    if (self->aborted)
+        return LANE_STOPPED;
+    if (self->stopping || failed) {
+        stop_sources (self);
+        /* Without a store nothing keeps what a sink does not take: wait, but not for ever. */
+        if (is_finished (self) || self->now_ns >= self->stop_by_ns)
+            return failed ? LANE_FAILED : LANE_STOPPED;
+        return LANE_RUNNING;
+    }
+    return self->once && has_ended (self) && is_finished (self) ? LANE_ENDED : LANE_RUNNING;
+}
+
+/* ---- the turn ---- */
+
+static void handle (lane_t *self, const struct epoll_event *event) {
+    enum watch_tag tag = (enum watch_tag) (event->data.u64 & 7);
+    void *owner = (void *) (uintptr_t) (event->data.u64 & ~(uint64_t) 7);
+    (void) self;
+    switch (tag) {
+    case WATCH_LISTENER: source_accept (owner); break;
+    case WATCH_PARTITION: partition_read (owner); break;
+    case WATCH_FOLLOW: source_changed (owner); break;
+    case WATCH_SINK: sink_ready (owner, event->events); break;
+    default: break; /* mail: read at the start of each turn */
+    }
+}
+
+static bool read_files (lane_t *self) {
+    bool more = false;
+    for (uint32_t f = 0; f < self->flow_count; f++)
+        for (uint32_t i = 0; i < self->flows[f]->source_count; i++)
+            more = source_turn (&self->flows[f]->sources[i]) || more;
+    return more;
+}
+
+static int timeout_ms (const lane_t *self, int64_t next_ns, bool more) {
+    if (more || self->clock_given)
+        return 0;
+    if (next_ns == INT64_MAX)
+        return TURN_WAIT_MS_MAX;
+    int64_t wait_ns = next_ns - clock_monotonic_ns ();
+    if (wait_ns <= 0)
+        return 0;
+    int64_t wait_ms = (wait_ns + 999999) / 1000000;
+    return wait_ms < TURN_WAIT_MS_MAX ? (int) wait_ms : TURN_WAIT_MS_MAX;
+}
+
+int lane_turn (lane_t *self) {
+    struct epoll_event events[LANE_EVENTS_MAX];
+    int timeout = timeout_ms (self, self->next_ns, self->more);
+    __atomic_store_n (&self->page->waiting, timeout != 0, __ATOMIC_RELAXED);
+    int count = epoll_wait (self->epoll_fd, events, LANE_EVENTS_MAX, timeout);
+    __atomic_store_n (&self->page->waiting, 0, __ATOMIC_RELAXED);
+    read_clock (self);
+    read_mail (self);
+    for (int i = 0; i < count; i++)
+        handle (self, &events[i]);
+    self->more = read_files (self);
+    self->next_ns = tick (self);
+    return ending (self);
+}
+
+/* The bytes that a user function did not come back from, of a source that will not bring them again. */
+static void put_aside (lane_t *self) {
+    for (uint32_t f = 0; f < self->flow_count; f++) {
+        flow_t *flow = self->flows[f];
+        if (!flow->aside_source || flow->aside_raw.tag != TAG_BYTES)
+            continue;
+        flow->raw = (char *) (uintptr_t) flow->aside_raw.p;
+        flow->raw_size = flow->aside_raw.size;
+        flow->aside_source->errors++;
+        flow_put_aside (flow);
+        flow->raw = NULL;
+    }
+}
+
+static bool start_sources (lane_t *self) {
+    for (uint32_t f = 0; f < self->flow_count; f++) {
+        flow_t *flow = self->flows[f];
+        for (uint32_t i = 0; i < flow->sink_count; i++)
+            sink_start (&flow->sinks[i]);
+        for (uint32_t i = 0; i < flow->source_count; i++)
+            if (!source_start (&flow->sources[i])) {
+                lane_log (self, 40, "source %.*s cannot be started", (int) flow->sources[i].name_size,
+                          flow->sources[i].name);
+                return false;
+            }
+    }
+    put_aside (self);
+    self->started = true;
+    self->cut_at_ns = self->now_ns + self->commit_every_ns;
+    return true;
+}
+
+bool lane_start (lane_t *self) { return self->started || start_sources (self); }
+
+int lane_run (lane_t *self) {
+    sigset_t all;
+    sigfillset (&all);
+    pthread_sigmask (SIG_BLOCK, &all, NULL);
+    enum lane_end end = lane_start (self) ? LANE_RUNNING : LANE_FAILED;
+    while (end == LANE_RUNNING)
+        end = (enum lane_end) lane_turn (self);
+    posts_send (&self->posts, POST_ENDED, 0, (uint32_t) end, 0, NULL, 0);
+    return (int) end;
+}
+
+/* ---- mail from Python ---- */
+
+bool lane_mail_chunk (lane_t *self, uint32_t flow, uint32_t source, const char *partition, size_t partition_size,
+                      const char *position, size_t position_size, const char *data, size_t size) {
+    return mail_send (&self->mail, LETTER_CHUNK, flow, source, 0, data, size, partition, partition_size, position,
+                      position_size);
+}
+
+static void send_plain (lane_t *self, uint32_t kind, uint32_t flow, uint32_t index, uint64_t number) {
+    mail_send (&self->mail, kind, flow, index, number, NULL, 0, NULL, 0, NULL, 0);
+}
+
+void lane_mail_end (lane_t *self, uint32_t flow, uint32_t source) { send_plain (self, LETTER_END, flow, source, 0); }
+void lane_mail_committed (lane_t *self, uint64_t cut) { send_plain (self, LETTER_COMMITTED, 0, 0, cut); }
+void lane_mail_taken (lane_t *self, uint32_t flow, uint32_t sink) { send_plain (self, LETTER_TAKEN, flow, sink, 0); }
+void lane_mail_stop (lane_t *self) { send_plain (self, LETTER_STOP, 0, 0, 0); }
+void lane_mail_abort (lane_t *self) { send_plain (self, LETTER_ABORT, 0, 0, 0); }
+
+void lane_mail_address (lane_t *self, uint32_t flow, uint32_t sink, const char *address, size_t size) {
+    mail_send (&self->mail, LETTER_ADDRESS, flow, sink, 0, address, size, NULL, 0, NULL, 0);
+}
+
+int lane_post_fd (lane_t *self) { return self->posts.fd; }
+bool lane_take_post (lane_t *self, post_t *post) { return posts_take (&self->posts, post); }
+void lane_release_post (post_t *post) {
+    free (post->data);
+    post->data = NULL;
+}

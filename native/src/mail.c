@@ -1,0 +1,164 @@
+/* mail.c: see mail.h. */
+#include "mail.h"
+
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+static void wake (int fd) {
+    uint64_t one = 1;
+    /* An eventfd refuses only when its count would overflow: its reader is then awake already. */
+    ssize_t written = write (fd, &one, sizeof one);
+    (void) written;
+}
+
+static void quiet (int fd) {
+    uint64_t count;
+    ssize_t got = read (fd, &count, sizeof count);
+    (void) got;
+}
+
+bool mail_open (mail_t *self) {
+    *self = (mail_t){.fd = eventfd (0, EFD_NONBLOCK | EFD_CLOEXEC)};
+    self->last = &self->first;
+    return pthread_mutex_init (&self->lock, NULL) == 0 && self->fd >= 0;
+}
+
+void mail_close (mail_t *self) {
+    for (letter_t *letter = mail_take (self, true); letter;) {
+        letter_t *next = letter->next;
+        free (letter);
+        letter = next;
+    }
+    close (self->fd);
+    pthread_mutex_destroy (&self->lock);
+}
+
+static void put_part (letter_t *letter, size_t *used, const char *bytes, size_t size) {
+    if (size)
+        memcpy (letter->bytes + *used, bytes, size);
+    *used += size;
+}
+
+bool mail_send (mail_t *self, uint32_t kind, uint32_t flow, uint32_t index, uint64_t number, const char *data,
+                size_t size, const char *partition, size_t partition_size, const char *position,
+                size_t position_size) {
+    letter_t *letter = malloc (sizeof *letter + size + partition_size + position_size);
+    if (!letter)
+        return false;
+    *letter = (letter_t){.kind = kind, .flow = flow, .index = index, .number = number, .size = size,
+                         .partition_size = partition_size, .position_size = position_size};
+    size_t used = 0;
+    put_part (letter, &used, data, size);
+    put_part (letter, &used, partition, partition_size);
+    put_part (letter, &used, position, position_size);
+    pthread_mutex_lock (&self->lock);
+    bool refused = kind == LETTER_CHUNK && self->bytes && self->bytes + size > MAIL_BYTES_MAX;
+    if (!refused) {
+        *self->last = letter;
+        self->last = &letter->next;
+        if (kind == LETTER_CHUNK)
+            self->bytes += size;
+        __atomic_store_n (&self->waiting, 1, __ATOMIC_RELEASE);
+    }
+    pthread_mutex_unlock (&self->lock);
+    if (refused)
+        free (letter);
+    else
+        wake (self->fd);
+    return !refused;
+}
+
+static bool is_data (const letter_t *letter) {
+    return letter->kind == LETTER_CHUNK || letter->kind == LETTER_END;
+}
+
+letter_t *mail_take (mail_t *self, bool chunks) {
+    letter_t *first = NULL, **last = &first;
+    pthread_mutex_lock (&self->lock);
+    letter_t **link = &self->first;
+    while (*link) {
+        letter_t *letter = *link;
+        if (!chunks && is_data (letter)) {
+            link = &letter->next;
+            continue;
+        }
+        *link = letter->next;
+        letter->next = NULL;
+        *last = letter;
+        last = &letter->next;
+        if (letter->kind == LETTER_CHUNK)
+            self->bytes -= letter->size;
+    }
+    self->last = link;
+    /* Kept chunks are looked for again at every turn, but do not wake the lane. */
+    __atomic_store_n (&self->waiting, self->first != NULL, __ATOMIC_RELEASE);
+    quiet (self->fd);
+    pthread_mutex_unlock (&self->lock);
+    return first;
+}
+
+bool posts_open (posts_t *self) {
+    *self = (posts_t){.fd = eventfd (0, EFD_NONBLOCK | EFD_CLOEXEC)};
+    self->last = &self->first;
+    return pthread_mutex_init (&self->lock, NULL) == 0 && self->fd >= 0;
+}
+
+void posts_close (posts_t *self) {
+    while (self->first) {
+        posted_t *next = self->first->next;
+        free (self->first->post.data);
+        free (self->first);
+        self->first = next;
+    }
+    close (self->fd);
+    pthread_mutex_destroy (&self->lock);
+}
+
+bool posts_send (posts_t *self, uint32_t kind, uint32_t flow, uint32_t index, uint64_t number, char *data,
+                 size_t size) {
+    posted_t *posted = malloc (sizeof *posted);
+    if (!posted) {
+        free (data);
+        return false;
+    }
+    *posted = (posted_t){.post = {.kind = kind, .flow = flow, .index = index, .number = number, .data = data,
+                                  .size = size}};
+    pthread_mutex_lock (&self->lock);
+    /* All but log lines are bounded by what they answer: one cut in flight, so many bytes a sink. */
+    bool refused = kind == POST_LOG && self->count >= POSTS_MAX;
+    if (refused) {
+        self->refused++;
+    } else {
+        *self->last = posted;
+        self->last = &posted->next;
+        self->count++;
+    }
+    pthread_mutex_unlock (&self->lock);
+    if (refused) {
+        free (data);
+        free (posted);
+    } else {
+        wake (self->fd);
+    }
+    return !refused;
+}
+
+bool posts_take (posts_t *self, post_t *post) {
+    pthread_mutex_lock (&self->lock);
+    posted_t *first = self->first;
+    if (first) {
+        self->first = first->next;
+        self->count--;
+        if (!self->first)
+            self->last = &self->first;
+    }
+    if (!self->first)
+        quiet (self->fd);
+    pthread_mutex_unlock (&self->lock);
+    if (!first)
+        return false;
+    *post = first->post;
+    free (first);
+    return true;
+}

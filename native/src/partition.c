@@ -1,0 +1,277 @@
+/* partition.c: an ordered part of a source: its receive buffer, and the way of one record from bytes to the row. */
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "lane.h"
+#include "number.h"
+
+partition_t *partition_new (source_t *source, const char *name, uint32_t name_size, int fd) {
+    if (source->partition_count >= PARTITIONS_MAX) {
+        source->refused++;
+        return NULL;
+    }
+    partition_t *self = calloc (1, sizeof *self);
+    if (!self || !(self->name = strndup (name, name_size))) {
+        free (self);
+        return NULL;
+    }
+    self->source = source;
+    self->name_size = name_size;
+    self->fd = fd;
+    self->read_size = READ_MIN;
+    self->max_time_us = self->watermark_us = INT64_MIN;
+    self->heard_ns = source->flow->lane->now_ns;
+    self->format = format_open (source->format);
+    self->next = source->partitions;
+    source->partitions = self;
+    source->partition_count++;
+    return self;
+}
+
+partition_t *partition_find (source_t *source, const char *name, uint32_t name_size) {
+    partition_t *self = source->partitions;
+    while (self && (self->name_size != name_size || memcmp (self->name, name, name_size)))
+        self = self->next;
+    return self;
+}
+
+void partition_drop (partition_t *self) {
+    source_t *source = self->source;
+    for (partition_t **link = &source->partitions; *link; link = &(*link)->next)
+        if (*link == self) {
+            *link = self->next;
+            source->partition_count--;
+            break;
+        }
+    if (source->lowest == self)
+        source->lowest = NULL;
+    if (self->fd >= 0) {
+        lane_unwatch (source->flow->lane, self->fd);
+        if (!self->borrowed)
+            close (self->fd);
+    }
+    format_close (source->format, &self->format);
+    free (self->data);
+    free (self->name);
+    free (self->position);
+    free (self);
+}
+
+bool partition_room (partition_t *self, size_t more) {
+    if (self->start == self->end) {
+        self->base += self->start;
+        self->start = self->end = 0;
+    }
+    if (self->data && self->end + more <= self->capacity)
+        return true;
+    if (self->start) {
+        memmove (self->data, self->data + self->start, self->end - self->start);
+        self->base += self->start;
+        self->end -= self->start;
+        self->start = 0;
+    }
+    if (self->data && self->end + more <= self->capacity)
+        return true;
+    size_t capacity = self->capacity ? self->capacity : READ_MIN;
+    while (capacity < self->end + more)
+        capacity *= 2;
+    char *data = realloc (self->data, capacity + DECODE_SLACK);
+    if (!data)
+        return false;
+    memset (data + capacity, 0, DECODE_SLACK);
+    self->data = data;
+    self->capacity = capacity;
+    return true;
+}
+
+/* A quiet partition holds no more memory than it must: a thousand idle connections cost 4 KiB each. */
+static void shrink (partition_t *self) {
+    if (self->start == self->end && self->read_size == READ_MIN && self->capacity > READ_MIN) {
+        self->base += self->start;
+        free (self->data);
+        self->data = NULL;
+        self->capacity = self->start = self->end = 0;
+    }
+}
+
+static void refuse (partition_t *self, fault_t *fault) {
+    self->source->errors++;
+    flow_error (self->source->flow, NULL, NULL, fault);
+}
+
+/* The record's own time in microseconds. */
+static bool read_time (const source_t *source, const value_t *value, int64_t *us, fault_t *fault) {
+    static const int64_t MULTIPLIER[] = {1, 1000, 1000000};
+    static const double SCALE[] = {1, 1e3, 1e6, 1e-3};
+    if (source->time_unit == UNIT_RFC3339) {
+        if (value->tag == TAG_STR && time_read_rfc3339 (value->p, value->size, us))
+            return true;
+        return fault_set (fault, REASON_TIME, "the time field is not RFC 3339 text");
+    }
+    if (likely (value->tag == TAG_INT)) {
+        if (source->time_unit == UNIT_NS) {
+            *us = value->i / 1000 - (value->i % 1000 < 0);
+            return true;
+        }
+        if (likely (!__builtin_mul_overflow (value->i, MULTIPLIER[source->time_unit], us)))
+            return true;
+    } else if (value->tag == TAG_FLOAT) {
+        double scaled = value->f * SCALE[source->time_unit];
+        if (scaled >= -9.2e18 && scaled <= 9.2e18) {
+            *us = (int64_t) __builtin_floor (scaled);
+            return true;
+        }
+    } else {
+        return fault_set (fault, REASON_TIME, value_is_null (value) ? "the time field is missing"
+                                                                    : "the time field is not a number");
+    }
+    return fault_set (fault, REASON_TIME, "the time field is out of range");
+}
+
+static void fill_meta (partition_t *self) {
+    source_t *source = self->source;
+    value_t *row = source->flow->row;
+    if (source->meta_source != SLOT_NONE)
+        row[source->meta_source] = value_text (source->name, source->name_size);
+    if (source->meta_partition != SLOT_NONE)
+        row[source->meta_partition] = value_text (self->name, self->name_size);
+    if (source->meta_path != SLOT_NONE)
+        row[source->meta_path] = value_text (self->name, self->name_size);
+    if (source->meta_position != SLOT_NONE)
+        row[source->meta_position] = value_int ((int64_t) source->flow->position);
+    if (source->meta_arrival != SLOT_NONE)
+        row[source->meta_arrival] = value_time (source->flow->lane->now_us);
+    if (source->meta_peer != SLOT_NONE)
+        row[source->meta_peer] = value_text (self->peer, (uint32_t) strlen (self->peer));
+}
+
+static bool is_future (const source_t *source, int64_t time_us) {
+    return source->ahead_us >= 0 && time_us > source->flow->lane->wall_us + source->ahead_us;
+}
+
+/* A decoded row: its time, its watermark, the flow's operators, what is due. */
+static void run_row (partition_t *self) {
+    source_t *source = self->source;
+    flow_t *flow = source->flow;
+    flow->lateness_us = self->watermark_us;
+    if (source->arrival) {
+        flow->time_us = flow->lane->now_us;
+        flow->lateness_us = INT64_MIN;
+        flow_run (flow, &source->next);
+        return;
+    }
+    fault_t fault = {0};
+    if (unlikely (!read_time (source, &flow->row[source->time_slot], &flow->time_us, &fault))) {
+        refuse (self, &fault);
+        return;
+    }
+    if (unlikely (is_future (source, flow->time_us))) {
+        source->future++;
+        flow_run (flow, &source->late);
+        return;
+    }
+    int64_t time_us = flow->time_us;
+    flow_run (flow, &source->next);
+    if (time_us > self->max_time_us)
+        source_saw (self, time_us);
+    if (unlikely (source->watermark_us >= flow->due))
+        flow_advance (flow);
+}
+
+static bool is_aside (const partition_t *self, uint64_t position) {
+    const source_t *source = self->source;
+    return position == source->aside_position && self->name_size == source->aside_partition_size &&
+           !memcmp (self->name, source->aside_partition, self->name_size);
+}
+
+static void set_aside (partition_t *self) {
+    self->source->aside = false;
+    self->source->errors++;
+    flow_put_aside (self->source->flow);
+}
+
+static void process_message (partition_t *self, char *text, uint32_t size) {
+    source_t *source = self->source;
+    flow_t *flow = source->flow;
+    fault_t fault = {0};
+    if (size == 0 && source->skip_empty)
+        return;
+    flow->partition = self;
+    flow->position = self->base + (uint64_t) (text - self->data);
+    flow->raw = text;
+    flow->raw_size = size;
+    source->records++;
+    if (unlikely (source->aside) && is_aside (self, flow->position)) {
+        set_aside (self);
+        return;
+    }
+    enum decoded decoded = format_decode (source->format, self->format, text, size, flow->row,
+                                          &flow->lane->scratch, &fault);
+    if (unlikely (decoded != DECODED_ROW)) {
+        if (decoded == DECODED_FAULT)
+            refuse (self, &fault);
+        else
+            source->records--;
+        return;
+    }
+    if (source->fields->declared && unlikely (!fields_check (source->fields, flow->row, &fault))) {
+        refuse (self, &fault);
+        return;
+    }
+    fill_meta (self);
+    run_row (self);
+}
+
+static void process_fault (partition_t *self, char *text, uint32_t size, fault_t *fault) {
+    flow_t *flow = self->source->flow;
+    flow->partition = self;
+    flow->position = self->base + (uint64_t) (text - self->data);
+    flow->raw = text;
+    flow->raw_size = size;
+    self->source->records++;
+    refuse (self, fault);
+}
+
+/* Each event is stamped when its last result is in a sink's buffer; the time starts with the bytes in hand. */
+static void stamp (lane_t *lane) {
+    uint64_t ticks = clock_ticks ();
+    histogram_record (lane->latency, clock_ns (ticks - lane->received));
+    lane->events++;
+    lane_gil_rest (lane, ticks);
+}
+
+void partition_process (partition_t *self, bool last) {
+    source_t *source = self->source;
+    lane_t *lane = source->flow->lane;
+    arena_t *scratch = &lane->scratch;
+    char *text = NULL;
+    uint32_t size = 0;
+    fault_t fault = {0};
+    for (;;) {
+        size_t mark = arena_mark (scratch);
+        enum framed framed = framer_next (&source->framer, &self->frame, self->data, &self->start, self->end, &text,
+                                          &size, &fault);
+        if (framed == FRAMED_MORE && last)
+            framed = framer_end (&source->framer, &self->frame, self->data, &self->start, self->end, &text, &size,
+                                 &fault);
+        if (framed == FRAMED_MORE)
+            break;
+        if (likely (framed == FRAMED_MESSAGE)) {
+            process_message (self, text, size);
+        } else {
+            process_fault (self, text, size, &fault);
+            fault = (fault_t){0};
+        }
+        arena_release (scratch, mark);
+        stamp (lane);
+        if (unlikely (framed == FRAMED_BROKEN)) {
+            self->ended = true;
+            self->start = self->end;
+            break;
+        }
+    }
+    source->flow->dirty = true;
+    source->flow->partition = NULL;
+    source->flow->raw = NULL;
+    shrink (self);
+}

@@ -1,0 +1,340 @@
+/* run.c: the operators. A row runs depth first through all that stands behind it before the next row is looked at;
+ * every step has slots of its own, so a branch never spoils what another still needs. */
+#include "lane.h"
+
+static void run_from (flow_t *self, uint16_t index);
+
+void flow_run (flow_t *self, const branches_t *next) {
+    arena_t *scratch = &self->lane->scratch;
+    for (uint32_t i = 0; i < next->count; i++) {
+        size_t mark = arena_mark (scratch);
+        run_from (self, next->ops[i]);
+        arena_release (scratch, mark);
+    }
+}
+
+static bool refuse (flow_t *self, const op_t *op, fault_t *fault) {
+    flow_error (self, op->step == SLOT_NONE ? NULL : &self->steps[op->step], op->layout, fault);
+    return false;
+}
+
+static bool run_where (flow_t *self, const op_t *op) {
+    int truth = value_truth (&self->row[op->result]);
+    if (likely (truth == 1))
+        return true;
+    if (unlikely (truth == -2)) {
+        fault_t fault = {0};
+        fault_set (&fault, REASON_EXPRESSION, "a condition must be true, false or null");
+        return refuse (self, op, &fault);
+    }
+    return false;
+}
+
+static bool run_key (flow_t *self, const op_t *op) {
+    fault_t fault = {0};
+    if (likely (key_make (self->row, op->slots, op->slot_count, op->null_key, &self->key_bytes[op->key],
+                          &self->keys[op->key], &fault)))
+        return true;
+    return refuse (self, op, &fault);
+}
+
+/* What a window's results need to know while they run. */
+typedef struct emission {
+    flow_t *flow;
+    op_t *op;
+    fault_t *fault;
+} emission_t;
+
+static void run_result (void *context, const bkey_t *key, int64_t start_us, int64_t end_us) {
+    (void) start_us;
+    emission_t *emission = context;
+    flow_t *self = emission->flow;
+    op_t *op = emission->op;
+    int64_t time_us = self->time_us;
+    self->keys[op->key_out] = *key;
+    if (!op->instant)
+        self->time_us = end_us - 1;
+    ++*op->left;
+    flow_run (self, &op->next);
+    self->time_us = time_us;
+}
+
+static void note_due (flow_t *self, op_t *op, int64_t due) {
+    op->due = due;
+    if (due < self->due)
+        self->due = due;
+}
+
+static void run_window (flow_t *self, op_t *op) {
+    fault_t fault = {0};
+    emission_t emission = {self, op, NULL};
+    /* An input left out as idle may be behind the step: then the step's own watermark decides (S15). */
+    int64_t lateness = self->lateness_us > op->watermark ? self->lateness_us : op->watermark;
+    enum window_added added = window_add (op->window, &self->keys[op->key], self->row, self->time_us, lateness,
+                                          &self->lane->scratch, run_result, &emission, &fault);
+    if (likely (added == WINDOW_ADDED)) {
+        int64_t due = window_due (op->window);
+        if (due != op->due)
+            note_due (self, op, due);
+    } else if (added == WINDOW_LATE) {
+        self->steps[op->step].late++;
+        flow_run (self, &op->late);
+    } else {
+        refuse (self, op, &fault);
+    }
+}
+
+static void run_item (void *context) {
+    emission_t *emission = context;
+    ++*emission->op->left;
+    flow_run (emission->flow, &emission->op->next);
+}
+
+/* A timer raised: there is no record at hand, only the step. */
+static void run_refused (void *context) {
+    emission_t *emission = context;
+    flow_error (emission->flow, &emission->flow->steps[emission->op->step], NULL, emission->fault);
+    *emission->fault = (fault_t){0};
+}
+
+static void fill_call (flow_t *self, op_t *op, pystep_call_t *call, emission_t *emission, fault_t *fault) {
+    *emission = (emission_t){self, op, fault};
+    *call = (pystep_call_t){.row = self->row,
+                            .scratch = &self->lane->scratch,
+                            .time_us = self->time_us,
+                            .key = op->key == SLOT_NONE ? NULL : &self->keys[op->key],
+                            .key_slots = op->slots,
+                            .key_count = op->slot_count,
+                            .emit = run_item,
+                            .refuse = run_refused,
+                            .context = emission,
+                            .fault = fault};
+}
+
+/* The event in the user's hands stands in the page: if the function never comes back, the supervisor knows which
+ * event to set aside. */
+static void page_enter (flow_t *self) {
+    page_t *page = self->lane->page;
+    const partition_t *partition = self->partition;
+    page->flow = self->index;
+    page->position = self->position;
+    page->source = partition ? partition->source->index : UINT32_MAX;
+    page->partition_size = 0;
+    page->raw_size = 0;
+    if (partition) {
+        uint32_t size = partition->name_size < PAGE_PARTITION_MAX ? partition->name_size : PAGE_PARTITION_MAX;
+        memcpy (page->partition, partition->name, size);
+        page->partition_size = size;
+        if (!partition->source->replayable) {
+            size = self->raw_size < PAGE_RAW_MAX ? self->raw_size : PAGE_RAW_MAX;
+            memcpy (page->raw, self->raw, size);
+            page->raw_size = size;
+        }
+    }
+    __atomic_store_n (&page->in_python_since_ns, clock_ns (clock_ticks ()) | 1, __ATOMIC_RELEASE);
+}
+
+static void page_leave (flow_t *self) {
+    __atomic_store_n (&self->lane->page->in_python_since_ns, 0, __ATOMIC_RELEASE);
+}
+
+static void run_python (flow_t *self, op_t *op) {
+    fault_t fault = {0};
+    emission_t emission;
+    pystep_call_t call;
+    bool interrupted = false;
+    if (!self->lane->gil_held)
+        lane_gil_take (self->lane);
+    fill_call (self, op, &call, &emission, &fault);
+    page_enter (self);
+    bool good = pystep_run (op->python, &call, &interrupted);
+    page_leave (self);
+    if (unlikely (!good))
+        refuse (self, op, &fault);
+    if (unlikely (interrupted))
+        self->stopped = true;
+    if (op->timed) {
+        int64_t due = pystep_due (op->python, op->arrival);
+        if (due != op->due)
+            note_due (self, op, due);
+    }
+}
+
+static void run_moves (flow_t *self, const op_t *op) {
+    for (uint32_t i = 0; i < op->slot_count; i += 2)
+        self->row[op->slots[i + 1]] = self->row[op->slots[i]];
+}
+
+/* A record of a closed layout as a packed map, where records of different shapes merge. */
+static bool run_pack (flow_t *self, const op_t *op) {
+    fault_t fault = {0};
+    buffer_t *packed = &self->pack;
+    packed->size = 0;
+    if (layout_pack (op->layout, self->row, packed)) {
+        char *copy = arena_take (&self->lane->scratch, packed->size);
+        if (copy) {
+            memcpy (copy, packed->data, packed->size);
+            self->row[op->result] = (value_t){.p = copy, .size = (uint32_t) packed->size, .tag = TAG_MAP};
+            return true;
+        }
+    }
+    fault_set (&fault, REASON_LIMIT, "the record is too large to be merged");
+    return refuse (self, op, &fault);
+}
+
+/* One record per element of a list; null or missing gives none. */
+static void run_each (flow_t *self, op_t *op) {
+    value_t list = self->row[op->result];
+    uint32_t count;
+    if (value_is_null (&list))
+        return;
+    if (list.tag != TAG_LIST) {
+        fault_t fault = {0};
+        fault_set (&fault, REASON_EXPRESSION, "`each` needs a list");
+        refuse (self, op, &fault);
+        return;
+    }
+    const char *end = list.p + list.size;
+    const char *p = pack_open (&list, &count);
+    for (uint32_t i = 0; i < count && p; i++) {
+        p = pack_read (p, end, &self->row[op->to]);
+        ++*op->left;
+        flow_run (self, &op->next);
+    }
+}
+
+static bool run_running (flow_t *self, const op_t *op) {
+    fault_t fault = {0};
+    if (likely (running_add (op->running, &self->keys[op->key], self->row, self->time_us, &self->lane->scratch,
+                             &fault)))
+        return true;
+    return refuse (self, op, &fault);
+}
+
+static bool run_code (flow_t *self, const op_t *op) {
+    fault_t fault = {0};
+    if (likely (machine_run (op->code, op->code_count, self->row, &self->lane->scratch, self->lane->wall_us,
+                             &fault)))
+        return true;
+    return refuse (self, op, &fault);
+}
+
+/* True: the row goes on to what is next. */
+static bool run_act (flow_t *self, op_t *op) {
+    switch (op->kind) {
+    case OP_KIND_COMPUTE: return true;
+    case OP_KIND_WHERE: return run_where (self, op);
+    case OP_KIND_KEY: return run_key (self, op);
+    case OP_KIND_WINDOW: run_window (self, op); return false;
+    case OP_KIND_RUNNING: return run_running (self, op);
+    case OP_KIND_PYTHON: run_python (self, op); return false;
+    case OP_KIND_MOVE: run_moves (self, op); return true;
+    case OP_KIND_PACK: return run_pack (self, op);
+    case OP_KIND_EACH: run_each (self, op); return false;
+    case OP_KIND_EMIT: sink_write (op->sink, op->layout); return false;
+    default: return false;
+    }
+}
+
+static void run_from (flow_t *self, uint16_t index) {
+    for (;;) {
+        op_t *op = &self->ops[index];
+        ++*op->entered;
+        if (op->code_count && !run_code (self, op))
+            return;
+        if (!run_act (self, op))
+            return;
+        ++*op->left;
+        if (op->next.count != 1) {
+            flow_run (self, &op->next);
+            return;
+        }
+        index = op->next.ops[0];
+    }
+}
+
+/* The step's watermark is the minimum over its inputs that count (S7). With all of them idle it is the one that has
+ * moved on furthest with the clock; with all of them ended, the end of time. */
+static int64_t watermark_of (const flow_t *self, const op_t *op) {
+    int64_t lowest = INT64_MAX, furthest = INT64_MIN;
+    bool counting = false, waiting = false;
+    for (uint32_t i = 0; i < self->source_count; i++) {
+        const source_t *source = &self->sources[i];
+        if (!(op->sources >> i & 1) || source->ended)
+            continue;
+        waiting = true;
+        if (source->counts) {
+            counting = true;
+            lowest = source->watermark_us < lowest ? source->watermark_us : lowest;
+        } else if (source->watermark_us > furthest) {
+            furthest = source->watermark_us;
+        }
+    }
+    return counting ? lowest : waiting ? furthest : INT64_MAX;
+}
+
+static void fire_timers (flow_t *self, op_t *op, int64_t now_us) {
+    fault_t fault = {0};
+    emission_t emission;
+    pystep_call_t call;
+    bool interrupted = false;
+    if (!self->lane->gil_held)
+        lane_gil_take (self->lane);
+    fill_call (self, op, &call, &emission, &fault);
+    page_enter (self);
+    pystep_advance (op->python, now_us, op->arrival, &call, &interrupted);
+    page_leave (self);
+    if (interrupted)
+        self->stopped = true;
+    op->due = pystep_due (op->python, op->arrival);
+}
+
+static void advance_op (flow_t *self, op_t *op, int64_t watermark) {
+    int64_t before = op->watermark;
+    self->lateness_us = before;
+    if (op->due <= watermark) {
+        uint64_t start = clock_ticks ();
+        if (op->window) {
+            emission_t emission = {self, op, NULL};
+            window_advance (op->window, watermark, self->row, &self->lane->scratch, run_result, &emission);
+            op->due = window_due (op->window);
+        } else {
+            fire_timers (self, op, watermark);
+        }
+        histogram_record (self->lane->closing, clock_ns (clock_ticks () - start));
+        self->dirty = true;
+    }
+    op->watermark = watermark;
+}
+
+void flow_advance (flow_t *self) {
+    partition_t *partition = self->partition;
+    self->partition = NULL; /* a window's result has many partitions behind it, or none */
+    for (uint32_t i = 0; i < self->timed_count; i++) {
+        op_t *op = &self->ops[self->timed[i]];
+        int64_t watermark = watermark_of (self, op);
+        if (!op->arrival && (watermark > op->watermark || op->due <= watermark))
+            advance_op (self, op, watermark);
+    }
+    self->due = INT64_MAX;
+    for (uint32_t i = 0; i < self->timed_count; i++) {
+        op_t *op = &self->ops[self->timed[i]];
+        if (!op->arrival && op->due < self->due)
+            self->due = op->due;
+    }
+    self->partition = partition;
+}
+
+int64_t flow_advance_arrival (flow_t *self, int64_t now_us) {
+    int64_t next = INT64_MAX;
+    for (uint32_t i = 0; i < self->timed_count; i++) {
+        op_t *op = &self->ops[self->timed[i]];
+        if (op->arrival && op->due <= now_us) {
+            self->partition = NULL;
+            advance_op (self, op, now_us);
+        }
+        if (op->arrival && op->due < next)
+            next = op->due;
+    }
+    return next;
+}

@@ -1,0 +1,338 @@
+/* sink.c: see sink.h. Nothing here blocks: what does not fit now waits, and pushes back. */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lane.h"
+#include "pack.h"
+
+static lane_t *lane_of (const sink_t *self) { return self->flow->lane; }
+static size_t waiting (const sink_t *self) { return self->out.size - self->sent; }
+
+static void complain (sink_t *self, uint32_t level, const char *what, int error) {
+    lane_log (lane_of (self), level, "sink %.*s: %s: %s", (int) self->name_size, self->name, what, strerror (error));
+}
+
+void sink_start (sink_t *self) {
+    struct stat status;
+    self->regular = self->fd >= 0 && fstat (self->fd, &status) == 0 && S_ISREG (status.st_mode);
+}
+
+/* ---- writing results ---- */
+
+static bool encode (sink_t *self, const layout_t *layout, fault_t *fault) {
+    if (!self->framed)
+        return encoder_write (self->encoder, layout, self->flow->row, &self->started, &self->out, &self->nans, fault);
+    self->record.size = 0;
+    if (!encoder_write (self->encoder, layout, self->flow->row, &self->started, &self->record, &self->nans, fault))
+        return false;
+    value_t whole = {.p = self->record.data, .size = (uint32_t) self->record.size, .tag = TAG_BYTES};
+    return pack_write (&self->out, &whole) || fault_set (fault, REASON_LIMIT, "the sink's queue is full");
+}
+
+static void push_back (sink_t *self) {
+    size_t bytes = waiting (self);
+    if (!self->immediate && bytes > SINK_HELD_CUT_BYTES)
+        lane_of (self)->cut_wanted = true;
+    self->full = bytes > (self->immediate ? SINK_HIGH_BYTES : SINK_HELD_HIGH_BYTES);
+}
+
+void sink_write (sink_t *self, const layout_t *layout) {
+    fault_t fault = {0};
+    size_t before = self->out.size;
+    if (unlikely (!encode (self, layout, &fault))) {
+        self->errors++;
+        flow_error (self->flow, NULL, layout, &fault);
+        return;
+    }
+    self->records++;
+    self->bytes += self->out.size - before;
+    self->dirty = true;
+    if (self->immediate)
+        self->released = self->out.size;
+}
+
+void sink_freeze (sink_t *self) { self->frozen = self->out.size; }
+
+void sink_release (sink_t *self) {
+    if (self->frozen > self->released) {
+        self->released = self->frozen;
+        self->dirty = true;
+    }
+}
+
+/* Sent bytes are let go; all of them when nothing waits, else when they are the larger half. */
+static void compact (sink_t *self) {
+    if (self->sent < self->out.size && self->sent * 2 < self->out.size)
+        return;
+    memmove (self->out.data, self->out.data + self->sent, self->out.size - self->sent);
+    self->out.size -= self->sent;
+    self->released -= self->sent;
+    self->frozen = self->frozen > self->sent ? self->frozen - self->sent : 0;
+    self->sent = 0;
+}
+
+/* ---- the ways out ---- */
+
+static void fail (sink_t *self, int error) {
+    if (self->failed)
+        return;
+    self->failed = true;
+    complain (self, 40, "cannot write any more, its results wait", error);
+}
+
+static void send_file (sink_t *self) {
+    while (self->sent < self->released) {
+        ssize_t count = pwrite (self->fd, self->out.data + self->sent, self->released - self->sent,
+                                (off_t) self->offset);
+        if (count < 0 && errno == EINTR)
+            continue;
+        if (count < 0) {
+            /* A full disk is a state, not an end: the results wait, the sources are pushed back, we try again. */
+            if (!self->failed)
+                complain (self, 40, "cannot write, trying again", errno);
+            self->failed = true;
+            self->retry_ns = lane_of (self)->now_ns + 1000000000;
+            return;
+        }
+        if (self->failed)
+            lane_log (lane_of (self), 20, "sink %.*s: writes again", (int) self->name_size, self->name);
+        self->failed = false;
+        self->sent += (size_t) count;
+        self->offset += (uint64_t) count;
+    }
+}
+
+/* Standard output may be shared with a shell, so its descriptor stays blocking; a pipe or terminal that polls
+ * writable takes PIPE_BUF bytes without blocking. */
+static void send_stream (sink_t *self) {
+    while (self->sent < self->released) {
+        size_t count = self->released - self->sent;
+        if (!self->regular) {
+            struct pollfd poll_fd = {.fd = self->fd, .events = POLLOUT};
+            if (poll (&poll_fd, 1, 0) != 1 || !(poll_fd.revents & (POLLOUT | POLLERR | POLLHUP))) {
+                self->retry_ns = lane_of (self)->now_ns + 1000000;
+                return;
+            }
+            count = count < 4096 ? count : 4096;
+        }
+        ssize_t written = write (self->fd, self->out.data + self->sent, count);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written < 0) {
+            fail (self, errno);
+            self->sent = self->released; /* a reader that has gone does not come back */
+            self->refused++;
+            return;
+        }
+        self->sent += (size_t) written;
+    }
+}
+
+static void want_writable (sink_t *self, bool on) {
+    if (self->watching == on)
+        return;
+    self->watching = on;
+    if (on)
+        lane_watch (lane_of (self), self->fd, self, WATCH_SINK, EPOLLOUT | EPOLLRDHUP);
+    else
+        lane_unwatch (lane_of (self), self->fd);
+}
+
+static void reconnect_later (sink_t *self) {
+    uint32_t shift = self->retry_count < 7 ? self->retry_count : 7;
+    int64_t wait_ms = (int64_t) SINK_RETRY_FIRST_MS << shift;
+    if (wait_ms > SINK_RETRY_MAX_MS)
+        wait_ms = SINK_RETRY_MAX_MS;
+    wait_ms += (int64_t) (clock_ticks () % (uint64_t) (wait_ms / 4 + 1)); /* jitter */
+    self->retry_count++;
+    self->state = CONNECT_WAITING;
+    self->retry_ns = lane_of (self)->now_ns + wait_ms * 1000000;
+}
+
+static void disconnect (sink_t *self, int error) {
+    if (self->fd >= 0) {
+        want_writable (self, false);
+        close (self->fd);
+        self->fd = -1;
+    }
+    if (!self->failed)
+        complain (self, 30, "no connection, trying again", error);
+    self->failed = true;
+    reconnect_later (self);
+}
+
+static void send_socket (sink_t *self) {
+    if (self->state != CONNECT_OPEN)
+        return;
+    while (self->sent < self->released) {
+        ssize_t count = send (self->fd, self->out.data + self->sent, self->released - self->sent,
+                              MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (count < 0 && errno == EINTR)
+            continue;
+        if (count < 0 && errno == EAGAIN) {
+            want_writable (self, true);
+            return;
+        }
+        if (count < 0) {
+            disconnect (self, errno);
+            return;
+        }
+        self->sent += (size_t) count;
+    }
+    want_writable (self, false);
+}
+
+/* The next record kept as a packed bin; its end, or NULL. */
+static const char *next_record (const sink_t *self, size_t from, value_t *record) {
+    return from < self->released
+               ? pack_read (self->out.data + from, self->out.data + self->released, record)
+               : NULL;
+}
+
+static void send_datagrams (sink_t *self) {
+    value_t record;
+    const char *end;
+    while ((end = next_record (self, self->sent, &record))) {
+        ssize_t count = send (self->fd, record.p, record.size, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (count < 0 && (errno == EAGAIN || errno == EINTR)) {
+            self->retry_ns = lane_of (self)->now_ns + 1000000;
+            return;
+        }
+        /* Nobody listens, or it is too large: a datagram is not sent twice. */
+        self->refused += count < 0;
+        self->sent = (size_t) (end - self->out.data);
+    }
+}
+
+/* Records for a sink written in Python: a packed list of bins, within what may be on the way. */
+static void post_records (sink_t *self) {
+    value_t record;
+    const char *end;
+    while (self->sent < self->released && self->posted < SINK_POSTED_MAX &&
+           self->taken_last - self->taken_first < SINK_POSTS_MAX) {
+        size_t to = self->sent;
+        uint32_t count = 0;
+        while (to - self->sent < SINK_POST_MAX && (end = next_record (self, to, &record))) {
+            to = (size_t) (end - self->out.data);
+            count++;
+        }
+        buffer_t list = {0};
+        if (!pack_write_list (&list, count) || !buffer_put (&list, self->out.data + self->sent, to - self->sent)) {
+            buffer_free (&list);
+            return;
+        }
+        size_t bytes = to - self->sent;
+        if (!posts_send (&lane_of (self)->posts, POST_RECORDS, self->flow->index, self->index, count, list.data,
+                         list.size))
+            return;
+        self->posted += bytes;
+        self->taken_sizes[self->taken_last++ % SINK_POSTS_MAX] = bytes;
+        self->sent = to;
+    }
+}
+
+void sink_flush (sink_t *self) {
+    self->dirty = false;
+    switch (self->kind) {
+    case SINK_FILE: send_file (self); break;
+    case SINK_STREAM: send_stream (self); break;
+    case SINK_CONNECT: send_socket (self); break;
+    case SINK_DATAGRAM: send_datagrams (self); break;
+    case SINK_RECORDS: post_records (self); break;
+    case SINK_BLACKHOLE: self->sent = self->released; break;
+    default: return; /* memory: a test takes it */
+    }
+    if (self->sent)
+        compact (self);
+    push_back (self);
+}
+
+/* ---- connecting ---- */
+
+void sink_address (sink_t *self, const char *address, size_t size) {
+    if (self->state != CONNECT_RESOLVING)
+        return;
+    if (!size || size > sizeof self->address) {
+        disconnect (self, EHOSTUNREACH);
+        return;
+    }
+    memcpy (&self->address, address, size);
+    self->address_size = (uint32_t) size;
+    self->fd = socket (self->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (self->fd < 0 || (connect (self->fd, (struct sockaddr *) &self->address, self->address_size) &&
+                         errno != EINPROGRESS)) {
+        disconnect (self, errno);
+        return;
+    }
+    self->state = CONNECT_OPENING;
+    want_writable (self, true);
+}
+
+void sink_ready (sink_t *self, uint32_t events) {
+    if (self->state == CONNECT_OPENING) {
+        int error = 0;
+        socklen_t size = sizeof error;
+        getsockopt (self->fd, SOL_SOCKET, SO_ERROR, &error, &size);
+        if (error) {
+            disconnect (self, error);
+            return;
+        }
+        self->state = CONNECT_OPEN;
+        self->retry_count = 0;
+        self->connects++;
+        if (self->failed)
+            lane_log (lane_of (self), 20, "sink %.*s: connected", (int) self->name_size, self->name);
+        self->failed = false;
+    } else if (events & (EPOLLERR | EPOLLHUP)) {
+        disconnect (self, ECONNRESET);
+        return;
+    }
+    sink_flush (self);
+}
+
+static int64_t connect_tick (sink_t *self, int64_t now_ns) {
+    if (self->state == CONNECT_IDLE || (self->state == CONNECT_WAITING && now_ns >= self->retry_ns)) {
+        self->state = CONNECT_RESOLVING;
+        posts_send (&lane_of (self)->posts, POST_RESOLVE, self->flow->index, self->index, 0, NULL, 0);
+    }
+    return self->state == CONNECT_WAITING ? self->retry_ns : INT64_MAX;
+}
+
+int64_t sink_tick (sink_t *self, int64_t now_ns) {
+    if (self->kind == SINK_CONNECT)
+        return connect_tick (self, now_ns);
+    if (self->sent < self->released && self->retry_ns) {
+        if (now_ns < self->retry_ns)
+            return self->retry_ns;
+        self->retry_ns = 0;
+        sink_flush (self);
+    }
+    return self->sent < self->released && self->retry_ns ? self->retry_ns : INT64_MAX;
+}
+
+void sink_taken (sink_t *self) {
+    if (self->taken_first != self->taken_last)
+        self->posted -= self->taken_sizes[self->taken_first++ % SINK_POSTS_MAX];
+    self->dirty = true;
+}
+
+bool sink_idle (const sink_t *self) {
+    if (self->kind == SINK_MEMORY)
+        return true;
+    return self->sent == self->out.size && !self->posted;
+}
+
+void sink_close (sink_t *self) {
+    if (self->fd >= 0 && self->watching)
+        lane_unwatch (lane_of (self), self->fd);
+    if (self->fd >= 0 && self->kind == SINK_CONNECT)
+        close (self->fd); /* ours; any other is the connector's */
+    self->fd = -1;
+    encoder_destroy (&self->encoder);
+    buffer_free (&self->out);
+    buffer_free (&self->record);
+}

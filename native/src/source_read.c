@@ -1,0 +1,458 @@
+/* source_read.c: where the bytes come from: sockets by epoll, files in turns with them, chunks by mail. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/inotify.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lane.h"
+
+enum { ACCEPTS_PER_TURN = 64, RETRY_FIRST_MS = 100, RETRY_MAX_MS = 10000, DATAGRAM_MAX = 65536 };
+
+static lane_t *lane_of (const source_t *self) { return self->flow->lane; }
+
+static void complain (source_t *self, const char *what, const char *name, int error) {
+    lane_log (lane_of (self), 30, "source %.*s: %s %s: %s", (int) self->name_size, self->name, what, name,
+              strerror (error));
+}
+
+void source_end (source_t *self) {
+    if (self->ended)
+        return;
+    self->ended = true;
+    source_refresh (self);
+    flow_advance (self->flow);
+    self->flow->dirty = true;
+}
+
+/* The partition brings nothing more: what is left in its buffer is processed, then it goes. */
+void partition_end (partition_t *self) {
+    source_t *source = self->source;
+    lane_t *lane = lane_of (source);
+    lane->received = clock_ticks ();
+    if (self->data || partition_room (self, 1))
+        partition_process (self, true);
+    self->ended = true;
+    if (self->max_time_us > source->left_time_us)
+        source->left_time_us = self->max_time_us;
+    partition_drop (self);
+    source_refresh (source);
+    if (source->watermark_us >= source->flow->due || !source->counts)
+        flow_advance (source->flow);
+    bool single = source->kind == SOURCE_STREAM || source->kind == SOURCE_FILES;
+    if (single && !source->partitions && source->bounded)
+        source_end (source);
+    lane_flush (lane);
+}
+
+/* ---- sockets ---- */
+
+static void name_peer (const struct sockaddr_storage *address, char *out, size_t size) {
+    char host[INET6_ADDRSTRLEN] = "?";
+    if (address->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *six = (const struct sockaddr_in6 *) address;
+        inet_ntop (AF_INET6, &six->sin6_addr, host, sizeof host);
+        snprintf (out, size, "[%s]:%u", host, ntohs (six->sin6_port));
+    } else {
+        const struct sockaddr_in *four = (const struct sockaddr_in *) address;
+        inet_ntop (AF_INET, &four->sin_addr, host, sizeof host);
+        snprintf (out, size, "%s:%u", host, ntohs (four->sin_port));
+    }
+}
+
+/* A connection is a partition of its own (S5), named by its peer. */
+static bool add_connection (source_t *self, int fd, const struct sockaddr_storage *address) {
+    char peer[64];
+    name_peer (address, peer, sizeof peer);
+    partition_t *partition = partition_new (self, peer, (uint32_t) strlen (peer), fd);
+    if (!partition) {
+        complain (self, "cannot take the connection of", peer, EMFILE);
+        close (fd);
+        return false;
+    }
+    snprintf (partition->peer, sizeof partition->peer, "%s", peer);
+    self->accepted++;
+    if (!self->paused)
+        lane_watch (lane_of (self), fd, partition, WATCH_PARTITION, EPOLLIN);
+    return true;
+}
+
+void source_accept (source_t *self) {
+    for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
+        struct sockaddr_storage address = {0};
+        socklen_t size = sizeof address;
+        int fd = accept4 (self->fd, (struct sockaddr *) &address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd < 0) {
+            if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
+                complain (self, "cannot accept on", "its listener", errno);
+                /* Out of descriptors: leave the listener alone until a connection has gone. */
+                lane_unwatch (lane_of (self), self->fd);
+                self->watched = false;
+            }
+            return;
+        }
+        add_connection (self, fd, &address);
+    }
+}
+
+static void listen_again (source_t *self) {
+    if (self->kind == SOURCE_LISTEN && !self->watched && !self->paused && self->fd >= 0)
+        self->watched = lane_watch (lane_of (self), self->fd, self, WATCH_LISTENER, EPOLLIN);
+}
+
+static void retry_later (source_t *self) {
+    uint32_t shift = self->retry_count < 7 ? self->retry_count : 7;
+    int64_t wait_ms = (int64_t) RETRY_FIRST_MS << shift;
+    if (wait_ms > RETRY_MAX_MS)
+        wait_ms = RETRY_MAX_MS;
+    wait_ms += (int64_t) (clock_ticks () % (uint64_t) (wait_ms / 4 + 1)); /* jitter */
+    self->connect_state = CONNECT_WAITING;
+    self->retry_ns = lane_of (self)->now_ns + wait_ms * 1000000;
+    self->retry_count++;
+}
+
+void source_address (source_t *self, const char *address, size_t size) {
+    struct sockaddr_storage storage = {0};
+    if (self->connect_state != CONNECT_RESOLVING)
+        return;
+    if (!size || size > sizeof storage) {
+        retry_later (self);
+        return;
+    }
+    memcpy (&storage, address, size);
+    int fd = socket (storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0 || (connect (fd, (struct sockaddr *) &storage, (socklen_t) size) && errno != EINPROGRESS)) {
+        if (fd >= 0)
+            close (fd);
+        retry_later (self);
+        return;
+    }
+    self->connect_state = add_connection (self, fd, &storage) ? CONNECT_OPENING : CONNECT_WAITING;
+}
+
+/* The connection of a connecting source has gone: try again, later each time until one brings something. */
+static void connection_lost (partition_t *self, int error) {
+    source_t *source = self->source;
+    if (source->kind != SOURCE_CONNECT)
+        return;
+    if (error && source->connect_state == CONNECT_OPEN)
+        complain (source, "lost", self->peer, error);
+    retry_later (source);
+}
+
+static void read_failed (partition_t *self, int error) {
+    source_t *source = self->source;
+    connection_lost (self, error);
+    partition_end (self);
+    listen_again (source);
+}
+
+static void heard (partition_t *self) {
+    self->heard_ns = lane_of (self->source)->now_ns;
+    if (self->source->kind == SOURCE_CONNECT && self->source->connect_state != CONNECT_OPEN) {
+        self->source->connect_state = CONNECT_OPEN;
+        self->source->retry_count = 0;
+    }
+}
+
+/* 4 KiB when quiet; twice as much each time a read comes back full, half of it when it comes back almost empty. */
+static void learn_size (partition_t *self, size_t count, size_t room) {
+    if (count == room && self->read_size < READ_MAX)
+        self->read_size *= 2;
+    else if (count < self->read_size / 8 && self->read_size > READ_MIN)
+        self->read_size /= 2;
+}
+
+static void got (partition_t *self, size_t count) {
+    lane_t *lane = lane_of (self->source);
+    lane->received = clock_ticks ();
+    self->end += count;
+    self->source->bytes += count;
+    heard (self);
+    partition_process (self, false);
+    lane_flush (lane);
+}
+
+static void read_datagrams (partition_t *self) {
+    lane_t *lane = lane_of (self->source);
+    for (int i = 0; i < DATAGRAMS_PER_TURN; i++) {
+        if (!partition_room (self, DATAGRAM_MAX))
+            return;
+        ssize_t count = recv (self->fd, self->data + self->end, DATAGRAM_MAX, MSG_DONTWAIT);
+        if (count < 0)
+            break;
+        lane->received = clock_ticks ();
+        self->end += (size_t) count;
+        self->source->bytes += (uint64_t) count;
+        heard (self);
+        /* A datagram is whole: its last line needs no newline, and nothing of it waits for the next. */
+        partition_process (self, true);
+    }
+    lane_flush (lane);
+}
+
+void partition_read (partition_t *self) {
+    if (self->source->kind == SOURCE_DATAGRAM) {
+        read_datagrams (self);
+        return;
+    }
+    size_t room = self->read_size;
+    if (!partition_room (self, room)) {
+        read_failed (self, ENOMEM);
+        return;
+    }
+    ssize_t count = read (self->fd, self->data + self->end, room);
+    if (count > 0) {
+        learn_size (self, (size_t) count, room);
+        got (self, (size_t) count);
+        if (self->ended)
+            read_failed (self, 0);
+    } else if (count == 0 || (errno != EAGAIN && errno != EINTR)) {
+        read_failed (self, count ? errno : 0);
+    }
+}
+
+/* ---- files and redirected streams: always ready, read in turns ---- */
+
+static bool is_regular (const source_t *self) { return self->kind == SOURCE_FILES || !self->watched; }
+
+/* A followed file that has become shorter was truncated: what is in it now is read from its start. */
+static bool was_truncated (partition_t *self) {
+    struct stat status;
+    off_t at = lseek (self->fd, 0, SEEK_CUR);
+    if (fstat (self->fd, &status) || status.st_size >= at)
+        return false;
+    lane_log (lane_of (self->source), 30, "source %.*s: %s was truncated; reading it from its start",
+              (int) self->source->name_size, self->source->name, self->name);
+    lseek (self->fd, 0, SEEK_SET);
+    self->start = self->end = self->base = 0;
+    self->frame = (frame_state_t){0};
+    return true;
+}
+
+/* True when there may be more at once. */
+static bool read_in_turn (partition_t *self) {
+    if (!partition_room (self, READ_MAX)) {
+        read_failed (self, ENOMEM);
+        return true;
+    }
+    ssize_t count = read (self->fd, self->data + self->end, READ_MAX);
+    if (count < 0 && errno == EINTR)
+        return true;
+    if (count > 0) {
+        got (self, (size_t) count);
+        if (!self->ended)
+            return true;
+    }
+    if (count == 0 && self->source->follow) {
+        self->ready = was_truncated (self);
+        return self->ready;
+    }
+    if (count < 0)
+        complain (self->source, "cannot read", self->name, errno);
+    read_failed (self, 0);
+    return true;
+}
+
+bool source_turn (source_t *self) {
+    bool more = false;
+    if (self->ended || self->paused || !is_regular (self) ||
+        (self->kind != SOURCE_FILES && self->kind != SOURCE_STREAM))
+        return false;
+    for (partition_t *partition = self->partitions, *next; partition && !self->paused; partition = next) {
+        next = partition->next;
+        if (partition->ready)
+            more = read_in_turn (partition) || more;
+    }
+    return more && !self->ended;
+}
+
+/* ---- chunks of sources written in Python ---- */
+
+static bool set_position (partition_t *self, const char *position, size_t size) {
+    if (size > self->position_capacity) {
+        char *larger = realloc (self->position, size);
+        if (!larger)
+            return false;
+        self->position = larger;
+        self->position_capacity = (uint32_t) size;
+    }
+    memcpy (self->position, position, size);
+    self->position_size = (uint32_t) size;
+    return true;
+}
+
+void source_chunk (source_t *self, const letter_t *letter) {
+    const char *name = letter->bytes + letter->size;
+    partition_t *partition = partition_find (self, name, (uint32_t) letter->partition_size);
+    if (!partition)
+        partition = partition_new (self, name, (uint32_t) letter->partition_size, -1);
+    if (!partition || !partition_room (partition, letter->size)) {
+        complain (self, "cannot take a chunk of", "a new partition", ENOMEM);
+        self->refused++;
+        return;
+    }
+    memcpy (partition->data + partition->end, letter->bytes, letter->size);
+    got (partition, letter->size);
+    if (!set_position (partition, name + letter->partition_size, letter->position_size))
+        complain (self, "cannot keep a position of", partition->name, ENOMEM);
+    if (partition->ended)
+        partition_end (partition);
+}
+
+void source_end_chunks (source_t *self) {
+    while (self->partitions)
+        partition_end (self->partitions);
+    source_end (self);
+}
+
+/* ---- starting, pausing, stopping ---- */
+
+static bool open_file (source_t *self, const char *path) {
+    int fd = open (path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        if (errno == ENOENT && self->follow)
+            return true; /* waited for */
+        complain (self, "cannot open", path, errno);
+        return false;
+    }
+    partition_t *partition = partition_new (self, path, (uint32_t) strlen (path), fd);
+    if (!partition) {
+        close (fd);
+        return false;
+    }
+    partition->ready = true;
+    partition->counted = !self->arrival; /* fixed partitions count from the start (S7) */
+    if (self->follow)
+        inotify_add_watch (self->fd, path, IN_MODIFY);
+    return true;
+}
+
+/* The folder tells of a file that was not there yet. */
+static void watch_folder (source_t *self, const char *path) {
+    char folder[PATH_MAX];
+    const char *slash = strrchr (path, '/');
+    snprintf (folder, sizeof folder, "%.*s", slash ? (int) (slash - path + 1) : 1, slash ? path : ".");
+    if (inotify_add_watch (self->fd, folder, IN_CREATE | IN_MOVED_TO) < 0)
+        complain (self, "cannot watch", folder, errno);
+}
+
+static bool start_following (source_t *self) {
+    self->fd = inotify_init1 (IN_NONBLOCK | IN_CLOEXEC);
+    if (self->fd < 0 || !lane_watch (lane_of (self), self->fd, self, WATCH_FOLLOW, EPOLLIN)) {
+        complain (self, "cannot follow", "files", errno);
+        return false;
+    }
+    for (uint32_t i = 0; i < self->path_count; i++)
+        watch_folder (self, self->paths[i]);
+    return true;
+}
+
+/* Followed files have changed, or appeared. Which ones is not asked: a read of an unchanged one costs little. */
+void source_changed (source_t *self) {
+    char events[4096];
+    while (read (self->fd, events, sizeof events) > 0)
+        continue;
+    for (uint32_t i = 0; i < self->path_count; i++)
+        if (!partition_find (self, self->paths[i], (uint32_t) strlen (self->paths[i])))
+            open_file (self, self->paths[i]);
+    for (partition_t *partition = self->partitions; partition; partition = partition->next)
+        partition->ready = true;
+}
+
+static bool start_files (source_t *self) {
+    if (self->follow && !start_following (self))
+        return false;
+    /* Opened last to first: partitions are a list that grows at its head, and are read in the order given. */
+    for (uint32_t i = self->path_count; i-- > 0;)
+        if (!open_file (self, self->paths[i]))
+            return false;
+    source_refresh (self);
+    if (!self->path_count && self->bounded)
+        source_end (self);
+    return true;
+}
+
+/* One partition on a descriptor that was opened for us. A regular file cannot be waited for: it is read in turns. */
+static bool start_single (source_t *self, const char *name) {
+    partition_t *partition = partition_new (self, name, (uint32_t) strlen (name), self->fd);
+    if (!partition)
+        return false;
+    partition->borrowed = true;
+    self->watched = lane_watch (lane_of (self), partition->fd, partition, WATCH_PARTITION, EPOLLIN);
+    partition->ready = !self->watched;
+    return true;
+}
+
+bool source_start (source_t *self) {
+    self->counts = self->arrival;
+    switch (self->kind) {
+    case SOURCE_LISTEN:
+        listen_again (self);
+        return self->watched;
+    case SOURCE_CONNECT:
+        self->connect_state = CONNECT_WAITING;
+        return true;
+    case SOURCE_DATAGRAM: return start_single (self, "udp");
+    case SOURCE_STREAM: return start_single (self, "stdin");
+    case SOURCE_FILES: return start_files (self);
+    default: return true;
+    }
+}
+
+/* The lane's turn for a connecting source: ask for its address when it is time. The next moment to look. */
+int64_t source_connect_tick (source_t *self, int64_t now_ns) {
+    if (self->kind != SOURCE_CONNECT || self->ended || self->connect_state != CONNECT_WAITING || self->stopped)
+        return INT64_MAX;
+    if (now_ns < self->retry_ns)
+        return self->retry_ns;
+    self->connect_state = CONNECT_RESOLVING;
+    posts_send (&lane_of (self)->posts, POST_RESOLVE, self->flow->index, self->index | 0x80000000u, 0, NULL, 0);
+    return INT64_MAX;
+}
+
+static void watch_all (source_t *self, bool on) {
+    lane_t *lane = lane_of (self);
+    for (partition_t *partition = self->partitions; partition; partition = partition->next) {
+        if (partition->fd < 0 || is_regular (self))
+            continue;
+        if (on)
+            lane_watch (lane, partition->fd, partition, WATCH_PARTITION, EPOLLIN);
+        else
+            lane_unwatch (lane, partition->fd);
+    }
+}
+
+void source_pause (source_t *self, bool paused) {
+    if (self->paused == paused || self->stopped)
+        return;
+    self->paused = paused;
+    if (self->kind == SOURCE_LISTEN || self->kind == SOURCE_CONNECT || self->watched)
+        watch_all (self, !paused);
+    if (!paused) {
+        source_unpaused (self, lane_of (self)->now_ns);
+        listen_again (self);
+    }
+}
+
+void source_stop (source_t *self) {
+    if (self->stopped)
+        return;
+    self->stopped = true;
+    self->paused = true;
+    if (self->kind == SOURCE_LISTEN || self->kind == SOURCE_CONNECT || self->watched)
+        watch_all (self, false);
+    if (self->fd >= 0) {
+        lane_unwatch (lane_of (self), self->fd);
+        if (self->follow)
+            close (self->fd); /* ours; any other is the connector's */
+        self->fd = -1;
+    }
+}
