@@ -1,0 +1,141 @@
+/* codecs.h: the formats behind format.c and encoder.c, and what they share. For those files only. */
+#ifndef BETTONG_CODECS_H
+#define BETTONG_CODECS_H
+
+#include "decode.h"
+#include "encode.h"
+#include "number.h"
+
+/* ---- shared ---- */
+
+static inline bool value_is_word (const value_t *value, const char *word) {
+    return value->tag == TAG_STR && value->size == strlen (word) && memcmp (value->p, word, value->size) == 0;
+}
+static inline bool text_equals (const char *a, uint32_t a_size, const char *b, uint32_t b_size) {
+    return a_size == b_size && memcmp (a, b, a_size) == 0;
+}
+
+/* True when the machine keeps the most significant byte first. */
+static inline bool order_is_big (void) { return __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__; }
+static inline uint16_t load_big_u16 (const void *p) {
+    return order_is_big() ? load_u16 (p) : __builtin_bswap16 (load_u16 (p));
+}
+static inline uint32_t load_big_u32 (const void *p) {
+    return order_is_big() ? load_u32 (p) : __builtin_bswap32 (load_u32 (p));
+}
+static inline uint64_t load_big_u64 (const void *p) {
+    return order_is_big() ? load_u64 (p) : __builtin_bswap64 (load_u64 (p));
+}
+static inline uint64_t load_little_u64 (const void *p) {
+    return order_is_big() ? __builtin_bswap64 (load_u64 (p)) : load_u64 (p);
+}
+
+/* Text that has 7 readable bytes behind it; short ASCII is answered here. */
+static inline bool text_is_utf8 (const char *p, uint32_t size) {
+    if (likely (size <= 8)) {
+        uint64_t kept = size == 0 ? 0 : ~(uint64_t) 0 >> (64 - 8 * size);
+        if (likely ((load_little_u64 (p) & kept & 0x8080808080808080u) == 0))
+            return true;
+    }
+    return utf8_valid (p, size);
+}
+
+static inline value_t value_of_u64 (uint64_t u) {
+    return u <= INT64_MAX ? value_int ((int64_t) u) : value_float ((double) u);
+}
+static inline value_t value_of_f32 (uint32_t bits) {
+    float f;
+    memcpy (&f, &bits, 4);
+    return value_float (f);
+}
+static inline value_t value_of_f64 (uint64_t bits) {
+    double f;
+    memcpy (&f, &bits, 8);
+    return value_float (f);
+}
+
+/* The one-byte delimiter under "delimiter" (',' when there is none): nothing that a number, a quote or a line end
+ * is made of. */
+bool csv_delimiter (const value_t *map, char *delimiter, fault_t *fault);
+
+/* ---- decoders ---- */
+
+/* The writers of pack.h ask for room for their longest head, even for a short one at the end. */
+enum { PACK_ROOM = 16 };
+
+typedef struct csv_decoder csv_decoder_t;
+csv_decoder_t *csv_decoder_new (const value_t *map, const fields_t *fields, fault_t *fault);
+void csv_decoder_destroy (csv_decoder_t **self_p);
+format_state_t *csv_decoder_open (const csv_decoder_t *self);
+void csv_decoder_close (format_state_t **state_p);
+enum decoded csv_decode (const csv_decoder_t *self, format_state_t *state, char *text, uint32_t size,
+                         value_t *row, arena_t *scratch, fault_t *fault);
+
+typedef struct binary_decoder binary_decoder_t;
+binary_decoder_t *binary_decoder_new (const value_t *map, const fields_t *fields, fault_t *fault);
+void binary_decoder_destroy (binary_decoder_t **self_p);
+bool binary_decode (const binary_decoder_t *self, const char *text, uint32_t size, value_t *row,
+                    arena_t *scratch, fault_t *fault);
+
+/* Text: the message as the str `line`, without a line end; raw: as the bytes `data`. */
+bool text_decode (const fields_t *fields, const char *text, uint32_t size, value_t *row, arena_t *scratch,
+                  fault_t *fault);
+bool raw_decode (const fields_t *fields, const char *text, uint32_t size, value_t *row, arena_t *scratch,
+                 fault_t *fault);
+
+/* ---- encoders: each appends one record, or says why not and leaves what it wrote to its caller to take back ---- */
+
+typedef struct template template_t;
+template_t *template_new (const char *text, uint32_t size, fault_t *fault);
+void template_destroy (template_t **self_p);
+bool template_write (template_t *self, const layout_t *layout, const value_t *row, buffer_t *out,
+                     uint64_t *nans, fault_t *fault);
+
+bool csv_write_header (char delimiter, const layout_t *layout, buffer_t *out, fault_t *fault);
+bool csv_write_record (char delimiter, const layout_t *layout, const value_t *row, buffer_t *out,
+                       uint64_t *nans, fault_t *fault);
+
+bool msgpack_write_record (const layout_t *layout, const value_t *row, buffer_t *out, fault_t *fault);
+
+typedef struct binary_encoder binary_encoder_t;
+binary_encoder_t *binary_encoder_new (const value_t *map, fault_t *fault);
+void binary_encoder_destroy (binary_encoder_t **self_p);
+bool binary_write_record (const binary_encoder_t *self, const layout_t *layout, const value_t *row,
+                          buffer_t *out, fault_t *fault);
+
+/* The field of that name as the layout shows it, MISSING when it does not. `hint` remembers its place. */
+value_t record_field (const layout_t *layout, const value_t *row, const char *name, uint32_t name_size,
+                      uint32_t *hint);
+/* A time as sinks write it: an int in the unit (rounded down), or RFC 3339 text in `text`. False when the unit
+ * cannot hold it. */
+bool time_in_unit (int64_t us, uint8_t unit, char text[TIME_TEXT_MAX], value_t *out);
+/* A value as plain text: str as it is, everything else as its JSON, without quotes around bytes and times. */
+bool value_write_plain (const value_t *value, uint8_t unit, buffer_t *out, uint64_t *nans);
+bool fault_full (const buffer_t *out, fault_t *fault);
+
+/* ---- the fields of binary messages, for both directions ---- */
+
+enum { BINARY_BYTES_MAX = 1 << 20 };
+enum binary_type { BINARY_UNSIGNED, BINARY_SIGNED, BINARY_FLOAT, BINARY_TEXT };
+
+typedef struct binary_item {
+    const char *name;
+    uint32_t name_size;
+    uint8_t type; /* enum binary_type */
+    uint32_t size;
+    uint32_t offset;
+} binary_item_t;
+
+typedef struct binary_shape {
+    binary_item_t *items;
+    uint32_t count;
+    uint32_t size; /* of a message */
+    bool swap;     /* its byte order is not the machine's */
+    char *names;
+} binary_shape_t;
+
+/* From "order" and "fields" of the program's map. */
+bool binary_shape_init (binary_shape_t *self, const value_t *map, fault_t *fault);
+void binary_shape_free (binary_shape_t *self);
+
+#endif

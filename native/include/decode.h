@@ -1,0 +1,34 @@
+/* decode.h: what every decoder is: one message in, the wanted slots of a row out.
+ *
+ * `text[0 … size)` is the message. It is writable, 64 more bytes behind it are readable, and a decoder may put a
+ * sentinel at text[size] as long as it puts the old byte back before it returns. Slots may point into `text`.
+ * False with a fault when the message cannot be decoded; the row's wanted slots are then unspecified. */
+#ifndef BETTONG_DECODE_H
+#define BETTONG_DECODE_H
+
+#include "fields.h"
+
+#define DECODE_SLACK 64
+
+/* One per source, from the program's {"kind": "json" | "csv" | "msgpack" | "text" | "raw" | "binary", …}. */
+typedef struct format format_t;
+/* One per partition (a CSV header is read once per partition); NULL for formats that need none. */
+typedef struct format_state format_state_t;
+
+format_t *format_new (const value_t *map, const fields_t *fields, fault_t *fault);
+void format_destroy (format_t **self_p);
+format_state_t *format_open (const format_t *self);
+void format_close (const format_t *self, format_state_t **state_p);
+
+/* enum decoded is in cdefs.h. DECODED_NOTHING: a header, an empty line. The declared types are for the caller to
+ * check (fields_check). A state may be shared by formats that differ in their fields only. */
+enum decoded format_decode (const format_t *self, format_state_t *state, char *text, uint32_t size,
+                            value_t *row, arena_t *scratch, fault_t *fault);
+
+/* The single decoders behind it. */
+bool json_decode (const fields_t *fields, char *text, uint32_t size, value_t *row, arena_t *scratch,
+                  fault_t *fault);
+bool msgpack_decode (const fields_t *fields, const char *text, uint32_t size, value_t *row, arena_t *scratch,
+                     fault_t *fault);
+
+#endif
