@@ -10,7 +10,7 @@ from tidy.project import Module, modules
 # from itself; on the floors that are SHARED the units also import each other.
 FLOORS = (
     {"errors", "limits", "clock", "schema", "expression", "units", "logs", "toml_places"},
-    {"connect", "native"},
+    {"connect", "native", "user_module"},
     {"store", "link", "metrics"},
     {"flow", "load", "plan"},
     {"worker"},
