@@ -1,0 +1,51 @@
+"""`bettong run`: this process becomes the supervisor."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from appliance.logs import LogFormat, Logger, stderr_is_terminal
+from appliance.metrics.summary import summary_lines
+from appliance.supervisor.main import Outcome, RunOptions, Supervisor
+
+
+@click.command()
+@click.argument("flows", nargs=-1, required=True, metavar="FLOW…")
+@click.option("--once", is_flag=True, help="End when all sources have ended and all is delivered.")
+@click.option("--data", metavar="DIR", help="The data folder (else $BETTONG_DATA, else .bettong).")
+@click.option("--log-format", type=click.Choice(["human", "json"]), default="human")
+def command(flows: tuple[str, ...], once: bool, data: str | None, log_format: LogFormat) -> int:
+    """Run flow files (.toml, .py), or all of a folder, until stopped."""
+    options = RunOptions(
+        paths=flows,
+        once=once,
+        data=data,
+        log_format=log_format,
+        progress=once and log_format == "human" and stderr_is_terminal(),
+    )
+    log = Logger("supervisor", log_format)
+    outcome = Supervisor(options, log).run()
+    show_failures(outcome)
+    if once:
+        show_summary(outcome, log)
+    return outcome.code
+
+
+def show_failures(outcome: Outcome) -> None:
+    """What kept workers from running, as it is: faults have several lines."""
+    for text in outcome.failures:
+        print(text, file=sys.stderr)
+
+
+def show_summary(outcome: Outcome, log: Logger) -> None:
+    """The figures of a bounded run, on standard error."""
+    if outcome.status is None:
+        return
+    if log.format == "json":
+        status = {key: outcome.status[key] for key in ("events", "latency_us", "flows")}
+        log.info("summary", seconds=round(outcome.seconds, 3), **status)
+        return
+    for line in summary_lines(outcome.status, outcome.seconds):
+        print(line, file=sys.stderr)

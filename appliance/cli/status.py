@@ -1,0 +1,86 @@
+"""`bettong status`: asks the supervisor that holds a data folder how its flows are doing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from appliance.cli.columns import columns
+from appliance.metrics.histogram import QUANTILES
+from appliance.supervisor.admin import ask_status
+from appliance.supervisor.folder import data_folder
+
+
+@click.command()
+@click.argument("flow", required=False)
+@click.option("--data", metavar="DIR", help="The data folder of the run.")
+@click.option("--json", "as_json", is_flag=True, help="All figures, as one JSON document.")
+def command(flow: str | None, data: str | None, as_json: bool) -> int:
+    """Show how a running FLOW is doing (by default: the one with a data folder here)."""
+    folder = data_folder(data, flow)
+    status = ask_status(folder)
+    if status is None:
+        print(f"nothing runs with the data folder {folder}", file=sys.stderr)
+        return 1
+    if as_json:
+        print(json.dumps(status, ensure_ascii=False))
+    else:
+        print("\n".join(table(status)))
+    return 0
+
+
+def table(status: Mapping[str, Any]) -> list[str]:
+    """The same for people."""
+    lines = [
+        f"{status['state']} for {status['uptime_s']:.0f} s, {status['events']:,} events, "
+        f"{status['cuts']:,} cuts",
+        *_latencies(status),
+    ]
+    for worker in status["workers"]:
+        restarts = f", {worker['restarts']} restarts" if worker["restarts"] else ""
+        lines.append(f"worker {worker['name']}: {worker['state']}{restarts}")
+    for flow in status["flows"]:
+        lines += ["", *_flow(flow)]
+    return lines
+
+
+def _latencies(status: Mapping[str, Any]) -> list[str]:
+    rows = []
+    names = (("latency_us", "in process"), ("closing_us", "closing"), ("pause_us", "cut pause"))
+    for key, name in names:
+        if status[key]["count"]:
+            values = [f"{share} {status[key][share]:,.4g} µs" for share, _ in QUANTILES]
+            rows.append([name, *values])
+    return columns(rows)
+
+
+def _flow(flow: Mapping[str, Any]) -> list[str]:
+    rows = [["flow " + flow["name"], "", "in", "out", "bytes", "late", "errors", "queued"]]
+    for source in flow["sources"]:
+        row = [source["records"], "", source["bytes"], source.get("future", 0), source["errors"]]
+        rows.append(_row("source", source, row))
+    for step in flow["steps"]:
+        rows.append(_row("step", step, [step["in"], step["out"], "", step["late"], step["error"]]))
+    for sink in flow["sinks"]:
+        row = ["", sink["records"], sink["bytes"], "", sink["errors"], sink["queued"]]
+        rows.append(_row("sink", sink, row))
+    lines = columns(rows, right=range(2, 8))
+    if flow["reasons"]:
+        reasons = ", ".join(f"{name} {count:,}" for name, count in flow["reasons"].items())
+        lines.append(f"  set aside: {reasons}")
+    return lines
+
+
+def _row(role: str, entry: Mapping[str, Any], figures: list[int | str]) -> list[str]:
+    kind = f" ({entry['kind']})" if "kind" in entry else ""
+    state = entry.get("state", "")
+    if not entry.get("connected", True):
+        state = "not connected"
+    elif entry.get("paused"):
+        state = "pushed back"
+    words = [f"{figure:,}" if isinstance(figure, int) else figure for figure in figures]
+    return [f"  {role} {entry['name']}{kind}", state, *words]

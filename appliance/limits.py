@@ -1,0 +1,198 @@
+"""Every bound of the Python side, with the sum that justifies it. Those of C stand in the header of
+their class.
+
+Units come last in a name: `_bytes`, `_s`, `_count`. Reaching a bound is a named, counted, tested
+event.
+"""
+
+from __future__ import annotations
+
+# ---- processes ----
+
+#: One message between supervisor and worker, in bytes. The largest is the metrics of a worker: a
+#: histogram has at most 128 × 57 buckets of about 12 bytes, three of them, and 64 flows of 100
+#: names of 200 bytes: under 2 MB.
+CONTROL_MESSAGE_MAX_BYTES = 4 << 20
+
+#: Bytes waiting to be sent on one control channel: two messages of the largest size.
+CONTROL_QUEUE_MAX_BYTES = 2 * CONTROL_MESSAGE_MAX_BYTES
+
+#: Clients of the admin socket at one time: a few people, a monitor, a script.
+ADMIN_CLIENT_MAX_COUNT = 16
+
+#: How long the supervisor waits for a worker's answer to `status`.
+STATUS_TIMEOUT_S = 3.0
+
+#: Flows given to one `run`: each has buffers of its own, and an edge box has a handful.
+FLOW_MAX_COUNT = 64
+
+#: Between two looks at the page of a worker: a stuck function is noticed within this and its own
+#: time limit; a look costs a microsecond, so an idle box stays far below 1 % of a core.
+WATCH_EVERY_S = 0.5
+
+#: A lane that neither waits nor ticks for so long is stuck in native code: a turn takes
+#: milliseconds, a cut of a large state less than a second.
+LANE_STALL_S = 60.0
+
+#: The wait before a dead worker is started again: the first, and the largest. Doubling between
+#: them.
+RESTART_FIRST_S = 0.2
+RESTART_MAX_S = 30.0
+
+#: A worker that was ready for so long starts the back-off anew.
+RESTART_FORGIVE_S = 60.0
+
+#: After a stop, how long a worker may wait for its sinks; without a store what is left then is lost
+#: (and said so).
+STOP_GRACE_S = 10.0
+
+#: A lane that has not ended by then is told to give up.
+STOP_ABORT_S = STOP_GRACE_S + 2.0
+
+#: After that the supervisor ends the worker: the abort and the last messages take far less.
+STOP_KILL_S = STOP_GRACE_S + 5.0
+
+#: A second signal counts as "abort" only if it comes so much later: a terminal and a wrapper may
+#: send the first twice.
+SIGNAL_AGAIN_S = 0.5
+
+#: From its start until "ready" (or a fault), a worker has this long: loading compiles flows and
+#: opens sockets.
+START_TIMEOUT_S = 120.0
+
+#: A worker whose channel is closed is dying; one that is not dead by then is ended.
+CHANNEL_GONE_S = 5.0
+
+#: The progress line of a bounded run is written so often.
+PROGRESS_EVERY_S = 0.5
+
+#: The stack of a lane's thread, in bytes: user code recurses on it up to Python's own limit.
+LANE_STACK_BYTES = 16 << 20
+
+#: How long a thread may hold the GIL while another waits; the default of 5 ms is 5 ms of latency
+#: (facts.md: 0.29).
+GIL_SWITCH_S = 1e-4
+
+# ---- connectors in Python ----
+
+#: The most a source written in Python may hand over at once, in bytes: the lane's own largest read.
+CHUNK_MAX_BYTES = 256 << 10
+
+#: How long the `read` of a source may wait for something to come: it is asked to stop in between.
+READ_WAIT_MAX_S = 0.1
+
+#: While the lane's inbox is full: the first wait and the largest, doubling between them.
+INBOX_WAIT_FIRST_S = 0.001
+INBOX_WAIT_MAX_S = 0.05
+
+#: A sink that says "later": the first wait and the largest, doubling, with jitter.
+SINK_RETRY_FIRST_S = 0.1
+SINK_RETRY_MAX_S = 30.0
+
+#: A source whose `read` fails is opened again: the first wait and the largest, doubling, with
+#: jitter.
+SOURCE_RETRY_FIRST_S = 0.2
+SOURCE_RETRY_MAX_S = 30.0
+
+#: Lists of records that wait for the thread of one sink; the lane counts their bytes and stops long
+#: before.
+SINK_QUEUE_MAX_COUNT = 1024
+
+#: Addresses waiting to be resolved: one for each sink and source of each flow.
+RESOLVE_QUEUE_MAX_COUNT = 1024
+
+#: Files named by one `glob` of a file source.
+GLOB_MAX_COUNT = 10_000
+
+#: Connections waiting to be accepted on a listening socket.
+LISTEN_BACKLOG_COUNT = 512
+
+#: What the kernel is asked to keep of datagrams that the lane has not read, in bytes.
+DATAGRAM_BUFFER_BYTES = 4 << 20
+
+#: The generator makes records for so long at a time, so that slow rates come out evenly; and at
+#: most so many.
+GENERATE_SLICE_S = 0.02
+GENERATE_SLICE_MAX_COUNT = 2000
+
+# ---- words ----
+
+#: The same log line appears at most so often in so many seconds; the rest is counted and said
+#: afterwards.
+LOG_REPEAT_MAX_COUNT = 5
+LOG_REPEAT_WINDOW_S = 10.0
+
+#: Different messages that the rate limit remembers; beyond them it forgets all and starts again.
+LOG_MESSAGE_MAX_COUNT = 1000
+
+#: One log line, in bytes.
+LOG_LINE_MAX_BYTES = 8192
+
+# ---- flows as they are written ----
+
+#: A flow file or a user's Python file, in bytes: the largest sensible flow is a few hundred lines.
+FLOW_FILE_MAX_BYTES = 1 << 20
+
+#: Sources and sinks of one flow: the lane keeps a set of either in one 64-bit word.
+SOURCE_MAX_COUNT = 64
+SINK_MAX_COUNT = 64
+
+#: Steps of one flow: a step becomes a few operators, of which a program has at most 4,096.
+STEP_MAX_COUNT = 512
+
+#: The longest name of a flow, source, step, sink or field: it stands in every metric and error
+#: record.
+NAME_MAX_COUNT = 64
+
+#: The longest name of a field that a flow makes: it is written with every record.
+FIELD_NAME_MAX_COUNT = 255
+
+#: A hundred years: any sum of a time of our age and two durations stays far inside 63 bits of
+#: microseconds.
+DURATION_MAX_US = 36_500 * 86_400_000_000
+
+#: The largest size that can be written: 16 TiB, beyond any disk of an edge box.
+SIZE_MAX_BYTES = 16 << 40
+
+#: The largest frame that may be allowed: the receive buffer of each connection can grow to it.
+FRAME_MAX_BYTES = 64 << 20
+
+#: The longest delimiter of a frame; the framer keeps it in place.
+DELIMITER_MAX_BYTES = 16
+
+#: Windows that one record may be in: size / every of a hopping window. Each of them is touched for
+#: each record.
+HOPPING_WINDOWS_MAX_COUNT = 10_000
+
+# ---- expressions ----
+
+#: The text of one expression: the longest that a person reads is a few hundred characters.
+EXPRESSION_TEXT_MAX_COUNT = 16_384
+
+#: Nesting of one expression: parsing, checking and compiling recurse, two or three frames a level,
+#: far inside Python's limit of 1,000 frames.
+EXPRESSION_DEPTH_MAX_COUNT = 100
+
+#: Nodes of one expression; a list literal with as many items is still one node each.
+EXPRESSION_NODE_MAX_COUNT = 4096
+
+#: Arguments of one call and items of one list: the machine counts them in a byte; a map needs two
+#: for each item.
+CALL_ARGUMENT_MAX_COUNT = 255
+MAP_ITEM_MAX_COUNT = 127
+
+#: Slots of one flow's row, fields, constants and temporaries together: a row is then at most 64 KB
+#: and stays in the cache.
+SLOT_MAX_COUNT = 4096
+
+#: Instructions of one block of code: a jump's target is 16 bits.
+INSTRUCTION_MAX_COUNT = 65_535
+
+#: Values that `lag(x, n)` keeps for each key: they are stored in every accumulator.
+LAG_MAX_COUNT = 1024
+
+#: What the demo's table keeps of a line that has not ended: results of the demo are 150 bytes long.
+DEMO_LINE_MAX_BYTES = 1 << 20
+
+#: Turns that a test waits for a lane to end or to take a chunk: each works through a whole buffer.
+TEST_TURN_MAX_COUNT = 100_000

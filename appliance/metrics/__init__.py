@@ -1,0 +1,1 @@
+"""Turning what lanes count into what people and programs read."""

@@ -1,0 +1,55 @@
+"""What is said at the end of a bounded run, from the status document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from appliance.metrics.histogram import QUANTILES
+
+
+def summary_lines(document: Mapping[str, Any], seconds: float) -> list[str]:
+    """A few lines for people: how much, how fast, how long each event took, what went wrong."""
+    flows = document["flows"]
+    events = document["events"]
+    bytes_in = sum(source["bytes"] for flow in flows for source in flow["sources"])
+    results = sum(sink["records"] for flow in flows for sink in flow["sinks"])
+    rate = events / seconds if seconds > 0 else 0.0
+    lines = [
+        f"{events:,} events in {seconds:.2f} s ({rate:,.0f}/s), "
+        f"{size_words(bytes_in)} in, {results:,} results out"
+    ]
+    latency = document["latency_us"]
+    if latency["count"]:
+        values = "  ".join(f"{name} {_micros(latency[name])}" for name, _ in QUANTILES)
+        lines.append(f"in-process latency: {values}")
+    late = sum(step["late"] for flow in flows for step in flow["steps"])
+    errors = sum(flow["errors"] for flow in flows)
+    if late or errors:
+        lines.append(f"{errors:,} records set aside as errors, {late:,} late" + _reasons(flows))
+    return lines
+
+
+def _reasons(flows: list[Mapping[str, Any]]) -> str:
+    total: dict[str, int] = {}
+    for flow in flows:
+        for reason, count in flow["reasons"].items():
+            total[reason] = total.get(reason, 0) + count
+    return f" ({', '.join(f'{count:,} {reason}' for reason, count in total.items())})" * bool(total)
+
+
+def size_words(size: float) -> str:
+    """`1.5 MB`: decimal units, two digits or so."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            return f"{size:,.0f} {unit}" if unit == "bytes" else f"{size:,.1f} {unit}"
+        size /= 1000
+    raise AssertionError("the last unit takes everything")
+
+
+def _micros(value: float | None) -> str:
+    if value is None:
+        return "–"
+    if value >= 1000:
+        return f"{value / 1000:,.3g} ms"
+    return f"{value:.3g} µs"

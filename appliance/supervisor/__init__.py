@@ -1,0 +1,1 @@
+"""The process that owns settings, workers and the admin socket, and never touches an event."""

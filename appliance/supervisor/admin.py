@@ -1,0 +1,107 @@
+"""The admin socket: JSON lines on a Unix socket in the data folder. It answers `status`."""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from appliance import clock
+from appliance.limits import ADMIN_CLIENT_MAX_COUNT, STATUS_TIMEOUT_S
+from appliance.supervisor import folder
+from appliance.worker.control import Channel, ChannelClosed
+
+
+class Admin:
+    """The server's side, driven by the supervisor's loop."""
+
+    def __init__(self, listener: socket.socket, wants_status: Callable[[], None]) -> None:
+        self._listener = listener
+        self._wants_status = wants_status
+        self._clients: list[Channel] = []
+        self._asking: list[Channel] = []  # those that wait for a status
+
+    @property
+    def listener(self) -> socket.socket:
+        """For the loop: readable when a client comes."""
+        return self._listener
+
+    def accept(self) -> None:
+        """A new client; one too many is turned away."""
+        try:
+            made, _ = self._listener.accept()
+        except OSError:  # it went away between the poll and here
+            return
+        if len(self._clients) < ADMIN_CLIENT_MAX_COUNT:
+            self._clients.append(Channel(made))
+        else:
+            made.close()
+
+    def serve(self, client: Channel) -> None:
+        """Read what a client asks, or that it has gone."""
+        try:
+            client.flush()
+            for message in client.receive():
+                if message["kind"] == "status":
+                    self._asking.append(client)
+                    self._wants_status()
+                else:
+                    client.send("error", text=f"unknown question {message['kind']!r}")
+        except ChannelClosed:
+            self.forget(client)
+
+    def answer_status(self, document: dict[str, Any]) -> None:
+        """Give this to all that wait for it."""
+        asking, self._asking = self._asking, []
+        for client in asking:
+            try:
+                client.send("status", status=document)
+            except ChannelClosed:
+                continue  # it has gone; `serve` reads its end
+
+    @property
+    def clients(self) -> list[Channel]:
+        """For the loop: readable when one asks or goes, writable when one can take the rest."""
+        return list(self._clients)
+
+    def forget(self, client: Channel) -> None:
+        """A client has gone."""
+        self._clients.remove(client)
+        self._asking = [other for other in self._asking if other is not client]
+        client.close()
+
+    def close(self) -> None:
+        """Close everything."""
+        for client in list(self._clients):
+            self.forget(client)
+        self._listener.close()
+
+
+def ask_status(path: Path) -> dict[str, Any] | None:
+    """The status of what runs with this data folder; None when nothing does or answers."""
+    connection = folder.connect(path)
+    if connection is None:
+        return None
+    channel = Channel(connection)
+    try:
+        channel.send("status")
+        return _first_status(channel, clock.monotonic_s() + 2 * STATUS_TIMEOUT_S)
+    except ChannelClosed:
+        return None
+    finally:
+        channel.close()
+
+
+def _first_status(channel: Channel, until_s: float) -> dict[str, Any] | None:
+    poll = select.poll()
+    poll.register(channel.fileno(), select.POLLIN)
+    while (left_s := until_s - clock.monotonic_s()) > 0:
+        poll.poll(left_s * 1000)
+        for message in channel.receive():
+            if message["kind"] == "status":
+                status = message["status"]
+                assert isinstance(status, dict)
+                return status
+    return None

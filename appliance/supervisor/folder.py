@@ -1,0 +1,115 @@
+"""The data folder of a run: who holds it, and the socket through which it is asked how it is."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import socket
+import tempfile
+from pathlib import Path
+
+from appliance.errors import EnvironmentFailure
+
+FOLDER_NAME = ".bettong"
+_LOCK, _SOCKET = "lock", "admin.sock"
+
+
+def data_folder(option: str | None, first_flow: str | None) -> Path:
+    """Where data is: `--data`, else `$BETTONG_DATA`, else `.bettong` beside the flow."""
+    given = option or os.environ.get("BETTONG_DATA")
+    if given:
+        return Path(given)
+    beside = Path(first_flow) if first_flow else Path()
+    return (beside if beside.is_dir() else beside.parent) / FOLDER_NAME
+
+
+class DataFolder:
+    """A data folder that this process holds alone.
+
+    `path` None: a temporary one, removed at the end.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._temporary = path is None
+        try:
+            if path is None:
+                self.path = Path(tempfile.mkdtemp(prefix="bettong-"))
+            else:
+                path.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self.path = path
+            # Everything below goes through this descriptor: the folder's path may be longer than
+            # the 107 bytes that a socket's address has room for.
+            self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._lock_fd = self._lock()
+        except OSError as error:
+            raise EnvironmentFailure(
+                f"cannot use the data folder {path}: {error.strerror}"
+            ) from error
+
+    def _lock(self) -> int:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        fd = os.open(_LOCK, flags, 0o600, dir_fd=self._fd)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.read(fd, 32).decode("ascii", "replace").strip() or "unknown"
+            os.close(fd)
+            os.close(self._fd)
+            raise EnvironmentFailure(
+                f"the data folder {self.path} is in use by process {holder}; "
+                "stop it, or give this run another folder with --data"
+            ) from error
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+        return fd
+
+    def listen(self) -> socket.socket:
+        """The admin socket, listening.
+
+        What an earlier run left behind is removed: the lock is ours.
+        """
+        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            if os.path.lexists(_address(self._fd)):
+                os.unlink(_SOCKET, dir_fd=self._fd)
+            made.bind(_address(self._fd))
+            os.chmod(_SOCKET, 0o600, dir_fd=self._fd)
+            made.listen()
+            made.setblocking(False)
+        except OSError as error:
+            made.close()
+            raise EnvironmentFailure(
+                f"cannot make the admin socket in {self.path}: {error.strerror}"
+            ) from error
+        return made
+
+    def close(self) -> None:
+        """Let go of the folder; a temporary one goes."""
+        if self._temporary:
+            shutil.rmtree(self.path, ignore_errors=True)
+        elif os.path.lexists(_address(self._fd)):
+            os.unlink(_SOCKET, dir_fd=self._fd)
+        os.close(self._lock_fd)
+        os.close(self._fd)
+
+
+def connect(path: Path) -> socket.socket | None:
+    """A connection to whoever runs with this data folder; None when nobody does."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        made.connect(_address(fd))
+    except OSError:
+        made.close()
+        return None
+    finally:
+        os.close(fd)
+    return made
+
+
+def _address(folder_fd: int) -> str:
+    return f"/proc/self/fd/{folder_fd}/{_SOCKET}"

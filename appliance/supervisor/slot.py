@@ -1,0 +1,225 @@
+"""A place for one worker: what it is to run, the process that runs it now, and what happens when
+that process dies.
+
+    starting ── ready ──► running ── said "ended" ──► finished
+        │                    │
+        │ first time         └─ died ──► waiting ── back-off over ──► starting
+        └─ failed ──► finished
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from appliance.errors import EXIT_DONE, EXIT_FAILED
+from appliance.limits import CHANNEL_GONE_S, START_TIMEOUT_S, STOP_KILL_S
+from appliance.logs import Logger
+from appliance.supervisor.child import Child, death_words
+from appliance.supervisor.restart import RestartPolicy
+from appliance.supervisor.watch import Watch
+from appliance.worker.control import ChannelClosed
+from appliance.worker.job import Job, SetAside
+
+
+class Slot:
+    """One worker's place. Driven by the supervisor's loop; all times are monotonic seconds."""
+
+    def __init__(self, name: str, job: Job, log: Logger, stdout_fd: int | None = None) -> None:
+        self.name = name
+        self.state = "starting"
+        self.code = EXIT_DONE  # once finished
+        self.failure_text = ""  # why it cannot run, once finished
+        self.own_flows: list[str] = []  # flows that asked for a worker of their own
+        self.reply: dict[str, Any] | None = None  # the last status
+        self.policy = RestartPolicy()
+        self.child: Child | None = None
+        self._job = job
+        self._log = log
+        self._stdout_fd = stdout_fd
+        self._was_ready = False
+        self._stopping = False
+        self._aside: SetAside | None = None
+        self._deadline_s: float | None = None  # of the state it is in
+        self._gone_s: float | None = None  # since when its channel is closed
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing will run here any more."""
+        return self.state == "finished"
+
+    @property
+    def listens(self) -> bool:
+        """Whether there is a channel to poll."""
+        return self.child is not None and self._gone_s is None
+
+    def start(self, now_s: float) -> None:
+        """Start the process."""
+        self.state = "starting"
+        self._deadline_s = now_s + START_TIMEOUT_S
+        self._gone_s = None
+        self.reply = None
+        self.child = Child(self._stdout_fd)
+        job = replace(self._job, restart=self._was_ready, set_aside=self._aside)
+        self._say("job", **job.pack())
+        if self._stopping:
+            self._say("stop")
+
+    def stop(self, now_s: float) -> None:
+        """Ask it to finish what it has read; bounded."""
+        if self._stopping:
+            return
+        self._stopping = True
+        if self.child is None:
+            self._finish(EXIT_FAILED if self.state == "waiting" else EXIT_DONE)
+            return
+        self._deadline_s = now_s + STOP_KILL_S
+        self._say("stop")
+
+    def abort(self) -> None:
+        """End it now."""
+        self._stopping = True
+        if self.child is not None:
+            self.child.kill("aborted")
+        elif not self.finished:
+            self._finish(EXIT_FAILED)
+
+    def ask_status(self, number: int) -> bool:
+        """Ask for a status; False when there is nobody to answer."""
+        if self.child is None or self.state != "running" or self._gone_s is not None:
+            return False
+        self._say("status", id=number)
+        return True
+
+    def has_answered(self, number: int) -> bool:
+        """Whether the status with this number has come, or nobody is left to give it."""
+        if self.state != "running":
+            return True
+        return self.reply is not None and self.reply.get("id", -1) >= number
+
+    # ---- what the loop hears ----
+
+    def hear(self, now_s: float) -> None:
+        """Its channel is ready: take what has come, send what waits."""
+        assert self.child is not None
+        try:
+            self.child.channel.flush()
+            for message in self.child.channel.receive():
+                self._take(self.child, message, now_s)
+        except ChannelClosed:
+            if self._gone_s is None:
+                self._gone_s = now_s
+
+    def _take(self, child: Child, message: dict[str, Any], now_s: float) -> None:
+        kind = message["kind"]
+        if kind == "loaded":
+            child.flows = [flow["name"] for flow in message["flows"]]
+            child.watch = Watch([flow["step_timeout_us"] / 1e6 for flow in message["flows"]])
+            self.own_flows = message["own"]
+        elif kind == "ready":
+            self.state = "running"
+            self._was_ready = True
+            self._aside = None
+            self.policy.ready(now_s)
+            if not self._stopping:
+                self._deadline_s = None
+        elif kind == "failed":
+            child.failure = (message["code"], message["text"])
+        elif kind == "status":
+            self.reply = message
+        elif kind == "ended":
+            child.ended = True
+            if message["result"] != "nothing":
+                self.reply = message
+
+    def tick(self, now_s: float) -> None:
+        """Look at the page, at deadlines, at the time to start again."""
+        if self.state == "waiting" and self._due(now_s):
+            self.start(now_s)
+        child = self.child
+        if child is None or child.kill_reason:
+            return
+        pulse = child.page.pulse()
+        if self._due(now_s):
+            child.kill("it did not stop in time" if self._stopping else "it did not start in time")
+        elif self._gone_s is not None and now_s - self._gone_s > CHANNEL_GONE_S:
+            child.kill("it closed its channel")
+        elif pulse is not None and child.watch is not None:
+            reason = child.watch.look(pulse, now_s)
+            if reason:
+                child.kill(reason)
+
+    def next_s(self) -> float | None:
+        """When `tick` has something to do that is not a look at the page."""
+        return self._deadline_s
+
+    def _due(self, now_s: float) -> bool:
+        return self._deadline_s is not None and now_s >= self._deadline_s
+
+    def reap(self, now_s: float) -> None:
+        """If the process has died: take its last words, then decide what comes."""
+        child = self.child
+        code = None if child is None else child.reap()
+        if child is None or code is None:
+            return
+        if self._gone_s is None:
+            self.hear(now_s)
+        event = child.page.event_in_hand()
+        if event is not None and event.flow < len(child.flows) and not child.ended:
+            flow = child.flows[event.flow]
+            self._aside = SetAside(flow, event.source, event.partition, event.position, event.raw)
+        self._decide(child, code, now_s)
+        child.close()
+        self.child = None
+
+    def _decide(self, child: Child, code: int, now_s: float) -> None:
+        if child.ended:
+            self._finish(code if code >= 0 else EXIT_FAILED)
+        elif child.failure is not None and not self._was_ready:
+            self._finish(*child.failure)
+        elif self._stopping or not self._was_ready:
+            reason = child.kill_reason or death_words(code)
+            stage = "stopping" if self._stopping else "starting"
+            text = "" if reason == "aborted" else f"the worker died while {stage}: {reason}"
+            self._finish(EXIT_FAILED, text)
+        else:
+            self._restart(child, code, now_s)
+
+    def _restart(self, child: Child, code: int, now_s: float) -> None:
+        at_s = self.policy.died(now_s)
+        self.state = "waiting"
+        self._deadline_s = at_s
+        reason = child.failure[1] if child.failure is not None else child.kill_reason
+        fields: dict[str, object] = {"worker": self.name, "reason": reason or death_words(code)}
+        if self._aside is not None:
+            fields["set_aside"] = f"the event at {self._aside.position} of {self._aside.flow}"
+        self._log.error("worker died; starting it again", **fields, after_s=round(at_s - now_s, 1))
+
+    def _finish(self, code: int, text: str = "") -> None:
+        self.state = "finished"
+        self.code = code
+        self.failure_text = text
+        self._deadline_s = None
+
+    def _say(self, kind: str, **fields: Any) -> None:
+        """Tell the worker; if it has gone, its death is on its way to us."""
+        assert self.child is not None
+        try:
+            self.child.channel.send(kind, **fields)
+        except ChannelClosed as error:
+            self._log.debug("a worker does not listen", worker=self.name, reason=error)
+
+    def describe(self) -> dict[str, Any]:
+        """For `status`."""
+        words: dict[str, Any] = {
+            "name": self.name,
+            "state": self.state,
+            "restarts": self.policy.count,
+            "flows": [] if self.child is None else self.child.flows,
+            "pid": None if self.child is None else self.child.pid,
+        }
+        pulse = None if self.child is None else self.child.page.pulse()
+        if pulse is not None:
+            words["events"] = pulse.events
+            words["pending_bytes"] = pulse.pending_bytes
+        return words

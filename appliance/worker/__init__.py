@@ -1,0 +1,3 @@
+"""The process that holds lanes: it loads flows, opens their ends, and runs the threads around a
+lane.
+"""

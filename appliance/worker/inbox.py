@@ -1,0 +1,144 @@
+"""The thread of a source written in Python: it opens, reads and closes it, and mails its chunks.
+
+The lane's inbox is bounded. A chunk that it refuses is kept and offered again after a wait that
+doubles up to a bound, so a source is pushed back without spinning; nothing is read meanwhile.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from appliance import connect
+from appliance.connect import Chunk, EndOfInput
+from appliance.limits import (
+    CHUNK_MAX_BYTES,
+    INBOX_WAIT_FIRST_S,
+    INBOX_WAIT_MAX_S,
+    SOURCE_RETRY_FIRST_S,
+    SOURCE_RETRY_MAX_S,
+)
+from appliance.logs import Logger
+from appliance.worker.backoff import Backoff
+from appliance.worker.opening import OpenEnd
+
+_LENGTH = struct.Struct(">I")
+
+
+class Inbox(Protocol):
+    """What a source's thread needs of a lane."""
+
+    def mail_chunk(
+        self, flow: int, source: int, partition: bytes, position: bytes, data: bytes
+    ) -> bool: ...
+
+    def mail_end(self, flow: int, source: int) -> None: ...
+
+
+class SourceThread(threading.Thread):
+    """Serves one source until it ends or `stop` is called."""
+
+    def __init__(self, end: OpenEnd, flow: int, lane: Inbox, log: Logger) -> None:
+        super().__init__(name=f"source {end.flow}.{end.name}", daemon=True)
+        self._end = end
+        self._flow = flow
+        self._lane = lane
+        self._log = log
+        self._stopping = threading.Event()
+        self._positions: dict[str, bytes] = {}  # after the last chunk handed over
+        self._lock = threading.Lock()
+        self._committed: dict[str, bytes] = {}
+        self._ended = False
+        self.state = "opening"
+
+    @property
+    def acknowledges(self) -> bool:
+        """Whether the source wants to know what is committed."""
+        return isinstance(self._end.connector, connect.Acknowledging)
+
+    def stop(self) -> None:
+        """Read no more; the thread ends as soon as `read` returns."""
+        self._stopping.set()
+
+    def committed(self, positions: Mapping[str, bytes]) -> None:
+        """A cut covers these positions: the source hears it on its own thread, before a read."""
+        with self._lock:
+            self._committed.update(positions)
+
+    def run(self) -> None:
+        backoff = Backoff(SOURCE_RETRY_FIRST_S, SOURCE_RETRY_MAX_S)
+        connector = self._end.connector
+        while not self._stopping.is_set():
+            try:
+                connector.open(dict(self._positions))
+                try:
+                    self._serve(connector, backoff)
+                finally:
+                    connector.close()
+                break
+            except Exception as error:
+                self._failed(error, backoff)
+        self.state = "ended" if self._ended else "stopped"
+        if self._ended:  # a source that was stopped has not ended: its open windows stay open
+            self._lane.mail_end(self._flow, self._end.index)
+
+    def _serve(self, connector: Any, backoff: Backoff) -> None:
+        """Read until the end of the input or `stop`."""
+        while not self._stopping.is_set():
+            self._acknowledge(connector)
+            try:
+                chunk = connector.read(CHUNK_MAX_BYTES)
+            except EndOfInput:
+                self._ended = True
+                return
+            if backoff.failures:
+                self._log.info("source works again", flow=self._end.flow, source=self._end.name)
+                backoff.reset()
+            self.state = "open"
+            if chunk is not None:
+                self._hand_over(chunk)
+        self._acknowledge(connector)
+
+    def _hand_over(self, chunk: Chunk) -> None:
+        """Mail one chunk; wait as long as the lane has no room for it."""
+        data = chunk.data if isinstance(chunk.data, bytes) else frame_messages(chunk.data)
+        wait_s = INBOX_WAIT_FIRST_S
+        while not self._lane.mail_chunk(
+            self._flow, self._end.index, chunk.partition.encode(), chunk.position, data
+        ):
+            self.state = "pushed back"
+            if self._stopping.wait(wait_s):
+                return  # not handed over, so its position is not taken either
+            wait_s = min(wait_s * 2, INBOX_WAIT_MAX_S)
+        self._positions[chunk.partition] = chunk.position
+
+    def _acknowledge(self, connector: Any) -> None:
+        if not isinstance(connector, connect.Acknowledging):
+            return
+        with self._lock:
+            positions, self._committed = self._committed, {}
+        if positions:
+            connector.committed(positions)
+
+    def _failed(self, error: Exception, backoff: Backoff) -> None:
+        """One line when it breaks; then quiet tries, until it works again."""
+        self.state = "failed"
+        if backoff.failures == 0:
+            self._log.warning(
+                "source failed; it is tried again",
+                flow=self._end.flow,
+                source=self._end.name,
+                error=f"{type(error).__name__}: {error}",
+            )
+        self._stopping.wait(backoff.next_s())
+
+
+def frame_messages(messages: Any) -> bytes:
+    """Whole messages as one chunk: each behind its length, 32 bits, big-endian."""
+    parts: list[bytes] = []
+    for message in messages:
+        parts.append(_LENGTH.pack(len(message)))
+        parts.append(bytes(message))
+    return b"".join(parts)

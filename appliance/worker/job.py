@@ -1,0 +1,59 @@
+"""What a supervisor asks of a worker when it starts it, as plain data."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from appliance.logs import INFO
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """The event whose user function did not come back: it goes to the error output, once."""
+
+    flow: str
+    source: int
+    partition: bytes
+    position: int
+    raw: bytes
+
+
+@dataclass(frozen=True)
+class Job:
+    """The flows of one worker and how to run them."""
+
+    paths: tuple[str, ...]
+    only: tuple[
+        str, ...
+    ] = ()  # names of flows; none: all that do not ask for a worker of their own
+    once: bool = False
+    fresh: bool = False  # the run starts from nothing: file sinks replace their files
+    restart: bool = False  # a worker before this one died
+    log_format: str = "human"
+    log_level: int = INFO
+    options: dict[str, dict[str, Any]] = field(
+        default_factory=dict
+    )  # source name → options put over
+    set_aside: SetAside | None = None
+
+    def pack(self) -> dict[str, Any]:
+        """As it travels over the control channel."""
+        packed = asdict(self)
+        if self.set_aside is not None:
+            for name in ("partition", "raw"):
+                packed["set_aside"][name] = base64.b64encode(packed["set_aside"][name]).decode()
+        return packed
+
+    @classmethod
+    def unpack(cls, packed: dict[str, Any]) -> Job:
+        """The same on the other side."""
+        values = dict(packed)
+        aside = values.pop("set_aside")
+        if aside is not None:
+            for name in ("partition", "raw"):
+                aside[name] = base64.b64decode(aside[name])
+        values["paths"] = tuple(values["paths"])
+        values["only"] = tuple(values["only"])
+        return cls(**values, set_aside=None if aside is None else SetAside(**aside))

@@ -1,0 +1,161 @@
+"""One native lane as the worker's Python sees it: typed calls, bytes in and bytes out.
+
+Everything here may be called from any thread while `run` is under way on its own; the mail and post
+queues are the native side's and have their locks there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+
+from appliance.errors import BettongError
+from appliance.native import address, ffi, lib, read_packed
+
+_MESSAGE_BYTES = 1024
+
+
+@dataclass(frozen=True)
+class Post:
+    """Something the lane hands over; see `post_t` in cdefs.h."""
+
+    kind: int
+    flow: int
+    index: int
+    number: int
+    data: bytes
+
+
+class Lane:
+    """A lane and the flows loaded into it. `destroy` after `run` has returned."""
+
+    def __init__(self, page_fd: int = -1) -> None:
+        self._self = lib.lane_new(page_fd)
+        if self._self == ffi.NULL:
+            raise BettongError("there is not enough memory for a lane")
+        self._functions: list[list[Any]] = []  # the lane borrows these objects
+        self._post = ffi.new("post_t *")
+
+    def load(self, program: bytes, functions: list[Any], once: bool) -> int:
+        """Load one packed program; the flow's index. BettongError says what it refused.
+
+        `once`: the lane ends when all its sources have.
+        """
+        self._functions.append(functions)
+        message = ffi.new("char[]", _MESSAGE_BYTES)
+        index: int = lib.lane_load(
+            self._self, program, len(program), address(functions), once, message, _MESSAGE_BYTES
+        )
+        if index < 0:
+            text = ffi.string(message).decode("utf-8", "replace")
+            raise BettongError(f"the lane refused its program: {text}")
+        return index
+
+    def run(self) -> int:
+        """Run to the lane's end (an `enum lane_end`); the GIL is given back meanwhile."""
+        end: int = lib.lane_run(self._self)
+        return end
+
+    def set_clock(self, monotonic_ns: int, wall_us: int) -> None:
+        """For tests: what the next turn takes the time to be."""
+        lib.lane_set_clock(self._self, monotonic_ns, wall_us)
+
+    def start(self) -> bool:
+        """For tests: open what `run` would open first."""
+        started: bool = lib.lane_start(self._self)
+        return started
+
+    def turn(self) -> int:
+        """For tests: one turn of the loop, without waiting."""
+        end: int = lib.lane_turn(self._self)
+        return end
+
+    def mail_chunk(
+        self, flow: int, source: int, partition: bytes, position: bytes, data: bytes
+    ) -> bool:
+        """Bytes of a source written in Python; False when the inbox is full."""
+        taken: bool = lib.lane_mail_chunk(
+            self._self,
+            flow,
+            source,
+            partition,
+            len(partition),
+            position,
+            len(position),
+            data,
+            len(data),
+        )
+        return taken
+
+    def mail_end(self, flow: int, source: int) -> None:
+        """A source written in Python has come to its end."""
+        lib.lane_mail_end(self._self, flow, source)
+
+    def mail_committed(self, cut: int) -> None:
+        """A cut is committed."""
+        lib.lane_mail_committed(self._self, cut)
+
+    def mail_taken(self, flow: int, sink: int) -> None:
+        """A sink written in Python has taken the oldest list of records posted to it."""
+        lib.lane_mail_taken(self._self, flow, sink)
+
+    def mail_address(self, flow: int, index: int, sockaddr: bytes) -> None:
+        """The answer to POST_RESOLVE; empty when there is none."""
+        lib.lane_mail_address(self._self, flow, index, sockaddr, len(sockaddr))
+
+    def mail_stop(self) -> None:
+        """Stop reading, finish what is read, end."""
+        lib.lane_mail_stop(self._self)
+
+    def mail_abort(self) -> None:
+        """End now."""
+        lib.lane_mail_abort(self._self)
+
+    @property
+    def post_fd(self) -> int:
+        """Readable while a post waits."""
+        fd: int = lib.lane_post_fd(self._self)
+        return fd
+
+    def posts(self) -> Iterator[Post]:
+        """All posts that wait now, oldest first."""
+        post = self._post
+        while lib.lane_take_post(self._self, post):
+            data = bytes(ffi.buffer(post.data, post.size)) if post.size else b""
+            taken = Post(post.kind, post.flow, post.index, post.number, data)
+            lib.lane_release_post(post)
+            yield taken
+
+    def metrics(self) -> dict[str, Any]:
+        """All counters and histograms."""
+        packed = read_packed(lambda out, size: int(lib.lane_metrics(self._self, out, size)))
+        return _unpack_map(packed)
+
+    def take_memory(self, flow: int, sink: int) -> bytes:
+        """For tests: what a memory sink has been given since the last call."""
+        return read_packed(
+            lambda out, size: int(lib.lane_take_memory(self._self, flow, sink, out, size))
+        )
+
+    def last_errors(self) -> list[dict[str, Any]]:
+        """The error records kept where no sink takes them (S3). Only after the lane has ended."""
+        packed = read_packed(lambda out, size: int(lib.lane_last_errors(self._self, out, size)))
+        unpacker = msgpack.Unpacker(strict_map_key=False, unicode_errors="replace")
+        unpacker.feed(packed)
+        return list(unpacker)
+
+    def destroy(self) -> None:
+        """Free the lane, after `run` has returned and nobody else will call."""
+        holder = ffi.new("lane_t **", self._self)
+        lib.lane_destroy(holder)
+        self._self = ffi.NULL
+        self._functions.clear()
+
+
+def _unpack_map(packed: bytes) -> dict[str, Any]:
+    unpacked = msgpack.unpackb(packed, strict_map_key=False, unicode_errors="replace")
+    assert isinstance(unpacked, dict), "the lane packs a map"
+    return unpacked

@@ -1,0 +1,273 @@
+"""The worker's main thread while flows run: post from the lane to the threads that can wait, orders
+from the supervisor to the lane. It waits in one poll; nothing here is done per event.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import msgpack
+
+from appliance import clock
+from appliance.errors import EXIT_DONE, EXIT_FAILED
+from appliance.limits import LANE_STACK_BYTES, STOP_ABORT_S, STOP_GRACE_S
+from appliance.logs import Logger
+from appliance.native import lib
+from appliance.worker.committer import Committer, cut_positions
+from appliance.worker.control import Channel, ChannelClosed
+from appliance.worker.inbox import SourceThread
+from appliance.worker.job import Job
+from appliance.worker.lane import Lane, Post
+from appliance.worker.loading import LoadedFlow
+from appliance.worker.opening import OpenEnd
+from appliance.worker.resolver import PeerFinder, Resolver
+from appliance.worker.sinks import SinkThread
+
+#: In POST_RESOLVE and its answer, the index is that of a source.
+_SOURCE_BIT = 0x8000_0000
+
+#: How long threads of connectors get to end once the lane has; a user's call may never return.
+_THREAD_END_S = 2.0
+
+
+class Mailroom:
+    """Everything around one lane."""
+
+    def __init__(
+        self, job: Job, lane: Lane, channel: Channel, log: Logger, flows: list[LoadedFlow]
+    ) -> None:
+        self._lane = lane
+        self._channel = channel
+        self._log = log
+        self._flows = flows
+        self._result: int | None = None  # an enum lane_end, once the lane has ended
+        self._listening = True  # the supervisor is there
+        self._stop_by_s: float | None = None
+        self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._committer = Committer(self._committed)
+        self._resolver = Resolver(log)
+        self._sources: dict[tuple[int, int], SourceThread] = {}
+        self._sinks: dict[tuple[int, int], SinkThread] = {}
+        self._finders: list[PeerFinder] = []
+        for number, flow in enumerate(flows):
+            for end in flow.open.sources:
+                if end.native is None:
+                    thread = SourceThread(end, number, lane, log)
+                    self._sources[(number, end.index)] = thread
+            for end in flow.open.sinks:
+                if end.native is None:
+                    key = (number, end.index)
+                    self._sinks[key] = SinkThread(end, number, lane, log, job.fresh)
+
+    def run(self) -> int:
+        """Run to the lane's end; the process's exit code."""
+        self._connect_datagrams()
+        for flow in self._flows:
+            self._say_open(flow)
+        self._channel.send("ready", ends=self._ends())
+        self._committer.start()
+        for thread in (*self._sinks.values(), *self._sources.values()):
+            thread.start()
+        lane_thread = start_lane(self._lane.run, self._ended)
+        while self._result is None:
+            self._wait()
+        lane_thread.join()
+        self._carry_posts()
+        self._finish()
+        return self._report()
+
+    # ---- the loop ----
+
+    def _wait(self) -> None:
+        """One round: wait for post, orders or the lane's end; deal with them."""
+        poll = select.poll()
+        poll.register(self._lane.post_fd, select.POLLIN)
+        poll.register(self._wake_fd, select.POLLIN)
+        if self._listening:
+            write = select.POLLOUT if self._channel.wants_to_write else 0
+            poll.register(self._channel.fileno(), select.POLLIN | write)
+        ready = dict(poll.poll(self._patience_ms()))
+        if self._lane.post_fd in ready:
+            self._carry_posts()
+        if self._listening and self._channel.fileno() in ready:
+            self._obey()
+        if self._stop_by_s is not None and clock.monotonic_s() >= self._stop_by_s:
+            self._stop_by_s = None
+            self._log.warning("stopping takes too long; giving up what is left")
+            self._lane.mail_abort()
+
+    def _patience_ms(self) -> float | None:
+        if self._stop_by_s is None:
+            return None
+        return max(self._stop_by_s - clock.monotonic_s(), 0.0) * 1000
+
+    def _ended(self, result: int) -> None:
+        """On the lane's thread: it has ended."""
+        self._result = result
+        os.eventfd_write(self._wake_fd, 1)
+
+    def _obey(self) -> None:
+        try:
+            self._channel.flush()
+            for message in self._channel.receive():
+                if message["kind"] == "stop":
+                    self._stop()
+                elif message["kind"] == "status":
+                    self._channel.send("status", id=message["id"], **self._status())
+        except ChannelClosed as error:
+            self._listening = False
+            self._log.warning("the supervisor has gone; stopping", reason=error)
+            self._stop()
+
+    def _stop(self) -> None:
+        """Stop reading, finish what is read; bounded, because a sink may never take the rest."""
+        if self._stop_by_s is None:
+            self._stop_by_s = clock.monotonic_s() + STOP_ABORT_S
+            self._lane.mail_stop()
+            for thread in self._sources.values():
+                thread.stop()
+
+    # ---- post ----
+
+    def _carry_posts(self) -> None:
+        for post in self._lane.posts():
+            self._carry(post)
+
+    def _carry(self, post: Post) -> None:
+        if post.kind == lib.POST_RECORDS:
+            self._sinks[(post.flow, post.index)].put(msgpack.unpackb(post.data))
+        elif post.kind == lib.POST_CUT:
+            self._committer.put(post.number, post.data)
+        elif post.kind == lib.POST_RESOLVE:
+            self._resolve(post)
+        elif post.kind == lib.POST_LOG:
+            self._log.log(post.index, post.data.decode("utf-8", "replace"), {})
+
+    def _resolve(self, post: Post) -> None:
+        flow = self._flows[post.flow].open
+        ends = flow.sources if post.index & _SOURCE_BIT else flow.sinks
+        native = ends[post.index & ~_SOURCE_BIT].native
+        assert native is not None and native.peer is not None, "only what connects asks for a name"
+        answer: Callable[[bytes], None] = lambda found: self._lane.mail_address(  # noqa: E731
+            post.flow, post.index, found
+        )
+        self._resolver.ask(native.peer, answer)
+
+    def _committed(self, number: int, blocks: bytes) -> None:
+        """On the committer's thread, after a commit."""
+        self._lane.mail_committed(number)
+        if any(thread.acknowledges for thread in self._sources.values()):
+            for key, positions in cut_positions(blocks).items():
+                if key in self._sources:
+                    self._sources[key].committed(positions)
+
+    # ---- beginning and end ----
+
+    def _connect_datagrams(self) -> None:
+        """A datagram socket is connected by us; one whose peer is not known yet, later."""
+        for end in self._all_ends():
+            native = end.native
+            if native is not None and native.kind == "datagram" and native.peer is not None:
+                finder = PeerFinder(native.fd, native.peer, self._log)
+                if not finder.try_once():
+                    self._finders.append(finder)
+                    finder.start()
+
+    def _finish(self) -> None:
+        """The lane has ended: end the threads around it, in the direction of the data."""
+        for source in self._sources.values():
+            source.stop()
+        self._committer.finish()
+        for finder in self._finders:
+            finder.stop()
+        aborted = self._result == lib.LANE_FAILED
+        for sink in self._sinks.values():
+            if aborted:
+                sink.abandon()
+            else:
+                sink.finish()
+        until_s = clock.monotonic_s() + _THREAD_END_S
+        for thread in (*self._sources.values(), *self._sinks.values(), self._committer):
+            thread.join(max(until_s - clock.monotonic_s(), 0.0))
+        for flow in self._flows:
+            flow.open.close()
+
+    def _report(self) -> int:
+        results = {lib.LANE_ENDED: "ended", lib.LANE_STOPPED: "stopped"}
+        result = results.get(self._result, "failed")
+        status = self._status()
+        for sink in status["metrics"]["sinks"]:
+            if sink["queued"]:
+                self._log.warning(
+                    "results were not delivered",
+                    flow=sink["flow"],
+                    sink=sink["name"],
+                    bytes=sink["queued"],
+                )
+        if self._listening:
+            try:
+                errors = self._lane.last_errors()
+                self._channel.send("ended", result=result, errors=errors, **status)
+                self._channel.drain(STOP_GRACE_S)
+            except ChannelClosed:
+                self._log.warning("the supervisor has gone")
+        return EXIT_FAILED if result == "failed" else EXIT_DONE
+
+    def _say_open(self, flow: LoadedFlow) -> None:
+        for end in flow.open.sources:
+            if end.native is not None and end.native.kind in ("listen", "datagram"):
+                self._log.info("listening", flow=flow.name, source=end.name, address=end.label)
+        self._log.info(
+            "running",
+            flow=flow.name,
+            sources=",".join(end.name for end in flow.open.sources),
+            sinks=",".join(end.name for end in flow.open.sinks),
+        )
+
+    # ---- what is known ----
+
+    def _status(self) -> dict[str, Any]:
+        return {
+            "flows": [flow.name for flow in self._flows],
+            "metrics": self._lane.metrics(),
+            "ends": self._ends(),
+        }
+
+    def _ends(self) -> list[dict[str, object]]:
+        return [self._end_words(end) for end in self._all_ends()]
+
+    def _end_words(self, end: OpenEnd) -> dict[str, object]:
+        words: dict[str, object] = {
+            "flow": end.flow,
+            "name": end.name,
+            "kind": end.kind,
+            "label": end.label,
+        }
+        number = next(i for i, flow in enumerate(self._flows) if flow.name == end.flow)
+        key = (number, end.index)
+        is_source = end in self._flows[number].open.sources
+        thread = self._sources.get(key) if is_source else self._sinks.get(key)
+        words["role"] = "source" if is_source else "sink"
+        if thread is not None:
+            words["state"] = thread.state
+        return words
+
+    def _all_ends(self) -> list[OpenEnd]:
+        return [end for flow in self._flows for end in (*flow.open.sources, *flow.open.sinks)]
+
+
+def start_lane(run: Callable[[], int], ended: Callable[[int], None]) -> threading.Thread:
+    """The thread that is one native call: `run`, and `ended(result)` after it."""
+
+    def target() -> None:
+        ended(run())
+
+    threading.stack_size(LANE_STACK_BYTES)
+    thread = threading.Thread(target=target, name="lane", daemon=True)
+    thread.start()
+    threading.stack_size(0)
+    return thread

@@ -1,0 +1,117 @@
+"""A worker's main thread: it starts everything, carries post between the lane and the threads
+around it, obeys the supervisor, and ends when the lane has ended.
+
+Signals do nothing here: Ctrl-C in a terminal reaches every process of the group, but whether to
+stop is the supervisor's decision, which comes over the control channel. A worker whose supervisor
+has gone drains and ends; if the supervisor dies without a word, the kernel ends the worker too.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from appliance.errors import EXIT_DONE, EXIT_FAILED, BettongError
+from appliance.limits import GIL_SWITCH_S, STOP_GRACE_S
+from appliance.logs import LogFormat, Logger
+from appliance.worker.control import Channel, ChannelClosed
+from appliance.worker.job import Job
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main(arguments: Sequence[str]) -> NoReturn:
+    """`worker CONTROL_FD PAGE_FD SUPERVISOR_PID`: run the job that comes over the channel."""
+    control_fd, page_fd, supervisor = (int(argument) for argument in arguments)
+    os.set_inheritable(control_fd, False)  # programs that user code starts must not hold them open
+    os.set_inheritable(page_fd, False)
+    _calm_signals()
+    _die_with(supervisor)
+    channel = Channel(socket.socket(fileno=control_fd))
+    code = EXIT_FAILED
+    try:
+        code = _run(channel, page_fd)
+    except BettongError as error:
+        _tell(channel, "failed", code=error.code, text=str(error))
+        code = error.code
+    except ChannelClosed:
+        code = EXIT_FAILED
+    except Exception:
+        text = "this is a mistake of ours:\n" + traceback.format_exc()
+        _tell(channel, "failed", code=EXIT_FAILED, text=text)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # A user's connector may still sit in a call of its own on a daemon thread; the interpreter's
+    # shutdown would pull the ground from under it. Everything of ours is joined and closed by now.
+    os._exit(code)
+
+
+def _calm_signals() -> None:
+    """Handlers that do nothing, rather than SIG_IGN, which programs of user code would inherit."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+
+
+def _die_with(supervisor: int) -> None:
+    """Ask the kernel to end us when the supervisor's main thread ends; it may have already."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != supervisor:
+        os._exit(EXIT_FAILED)
+
+
+def _tell(channel: Channel, kind: str, **fields: Any) -> None:
+    """Say it and see it off; a supervisor that has gone needs no words."""
+    try:
+        channel.send(kind, **fields)
+        channel.drain(STOP_GRACE_S)
+    except ChannelClosed:
+        return
+
+
+def _receive_job(channel: Channel) -> Job:
+    poll = select.poll()
+    poll.register(channel.fileno(), select.POLLIN)
+    while True:
+        poll.poll()
+        messages = channel.receive()
+        if not messages:
+            continue
+        assert messages[0].pop("kind") == "job", "the first message is the job"
+        if len(messages) > 1:  # told to stop before anything has begun
+            raise ChannelClosed("stopped")
+        return Job.unpack(messages[0])
+
+
+def _run(channel: Channel, page_fd: int) -> int:
+    job = _receive_job(channel)
+    log_format: LogFormat = "json" if job.log_format == "json" else "human"
+    log = Logger("worker", log_format, job.log_level)
+    sys.setswitchinterval(GIL_SWITCH_S)
+    # Loading takes most of a start and says most of what can be wrong; only then is a lane made.
+    from appliance.worker.loading import load_plans, open_flows
+
+    plans, own = load_plans(job)
+    channel.send("loaded", flows=[_described(plan) for plan in plans], own=[p.name for p in own])
+    if not plans:
+        _tell(channel, "ended", result="nothing")
+        return EXIT_DONE
+    from appliance.worker.lane import Lane
+    from appliance.worker.mailroom import Mailroom
+
+    lane = Lane(page_fd)
+    code = Mailroom(job, lane, channel, log, open_flows(job, plans, lane)).run()
+    lane.destroy()
+    return code
+
+
+def _described(plan: Any) -> dict[str, Any]:
+    """What the supervisor needs to know of a flow to watch over it."""
+    return {"name": plan.name, "step_timeout_us": plan.settings.step_timeout_us}

@@ -1,0 +1,125 @@
+"""The thread of a sink written in Python: it opens, writes and closes it.
+
+The lane posts lists of encoded records and stops the flow's sources when too many bytes are out; a
+list is reported back as taken only when `write` has returned. What `write` or `open` raises,
+`Later` or anything else, means: not taken, the same records come again after a wait.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from appliance.connect import Later, Resume
+from appliance.limits import SINK_QUEUE_MAX_COUNT, SINK_RETRY_FIRST_S, SINK_RETRY_MAX_S
+from appliance.logs import Logger
+from appliance.worker.backoff import Backoff
+from appliance.worker.opening import OpenEnd
+
+
+class Taker(Protocol):
+    """What a sink's thread needs of a lane."""
+
+    def mail_taken(self, flow: int, sink: int) -> None: ...
+
+
+class SinkThread(threading.Thread):
+    """Serves one sink until `finish` or `abandon` is called."""
+
+    def __init__(self, end: OpenEnd, flow: int, lane: Taker, log: Logger, fresh: bool) -> None:
+        super().__init__(name=f"sink {end.flow}.{end.name}", daemon=True)
+        self._end = end
+        self._flow = flow
+        self._lane = lane
+        self._log = log
+        self._fresh = fresh
+        self._queue: queue.Queue[Sequence[bytes] | None] = queue.Queue(SINK_QUEUE_MAX_COUNT)
+        self._abandoned = threading.Event()
+        self._open = False
+        self._backoff = Backoff(SINK_RETRY_FIRST_S, SINK_RETRY_MAX_S)
+        self.state = "opening"
+
+    def put(self, records: Sequence[bytes]) -> None:
+        """Records to write. Called by the worker's main
+        thread.
+
+        The lane stops posting long before the queue is full, because it counts the bytes out.
+        """
+        self._queue.put_nowait(records)
+
+    def finish(self) -> None:
+        """Write what is queued, then close."""
+        self._queue.put(None)
+
+    def abandon(self) -> None:
+        """Give up what is left, then close."""
+        self._abandoned.set()
+        try:
+            self._queue.put_nowait(None)
+        except queue.Full:
+            # The thread finds a list of records there instead, sees that it is abandoned and ends.
+            return
+
+    def run(self) -> None:
+        while not self._abandoned.is_set():
+            records = self._queue.get()
+            if records is None:
+                break
+            if self._write(records):
+                self._lane.mail_taken(self._flow, self._end.index)
+        self.state = "closed"
+        if self._open:
+            self._close()
+
+    def _write(self, records: Sequence[bytes]) -> bool:
+        """Try until the sink has taken them; False when it was abandoned first."""
+        while not self._abandoned.is_set():
+            try:
+                self._attempt(records)
+                return True
+            except Exception as error:
+                self._abandoned.wait(self._wait_after(error))
+        return False
+
+    def _attempt(self, records: Sequence[bytes]) -> None:
+        connector: Any = self._end.connector
+        if not self._open:
+            connector.open(Resume(fresh=self._fresh))
+            self._open, self._fresh = True, False
+        connector.write(records)
+        self.state = "open"
+        if self._backoff.failures:
+            self._log.info("sink works again", flow=self._end.flow, sink=self._end.name)
+            self._backoff.reset()
+
+    def _wait_after(self, error: Exception) -> float:
+        """How long to wait, in seconds; one line when it begins to fail, then quiet."""
+        if isinstance(error, Later):
+            self.state = "pushing back"
+            wait_s = self._backoff.next_s()
+            return wait_s if error.after_s is None else min(error.after_s, SINK_RETRY_MAX_S)
+        self.state = "failed"
+        if self._backoff.failures == 0:
+            self._log.warning(
+                "sink failed; it is tried again",
+                flow=self._end.flow,
+                sink=self._end.name,
+                error=f"{type(error).__name__}: {error}",
+            )
+        if self._open:
+            self._close()
+        return self._backoff.next_s()
+
+    def _close(self) -> None:
+        self._open = False
+        try:
+            self._end.connector.close()
+        except Exception as error:
+            self._log.warning(
+                "sink could not be closed",
+                flow=self._end.flow,
+                sink=self._end.name,
+                error=f"{type(error).__name__}: {error}",
+            )

@@ -1,0 +1,122 @@
+"""Files: read by the lane from where it left off; written by it at a place the cut decides.
+
+A source's partitions are its files and a position is a byte offset, so a file is replayable.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from appliance.connect import Chunk, NativeEnd, Resume, sink, source
+from appliance.errors import EnvironmentFailure
+from appliance.limits import GLOB_MAX_COUNT
+
+
+@source("file")
+class FileSource:
+    """Read the file at `path`, or those that match `glob` in the order of their names, to their
+    ends.
+
+    With `follow` the ends are not the end: what is appended is read as it comes.
+    """
+
+    path: Path | None = None
+    glob: Path | None = None
+    follow: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.path is None) == (self.glob is None):
+            raise ValueError('either path = "FILE" or glob = "PATTERN" is needed')
+        self._paths: list[str] = []
+
+    def open(self, positions: Mapping[str, bytes]) -> None:
+        self._paths = [str(self.path)] if self.path is not None else self._matching()
+        for path in self._paths:
+            self._check(path)
+
+    def _matching(self) -> list[str]:
+        import glob
+
+        matching = glob.iglob(str(self.glob), recursive=True)
+        found = sorted(path for path in matching if os.path.isfile(path))
+        if len(found) > GLOB_MAX_COUNT:
+            raise EnvironmentFailure(
+                f"{self.glob} matches {len(found)} files; one source reads at most {GLOB_MAX_COUNT}"
+            )
+        if not found:
+            raise EnvironmentFailure(f"no file matches {self.glob}")
+        return found
+
+    def _check(self, path: str) -> None:
+        """Say now, in words, what the lane could only count later."""
+        try:
+            mode = os.stat(path).st_mode
+        except FileNotFoundError as error:
+            raise EnvironmentFailure(f"there is no file {path}") from error
+        except OSError as error:
+            raise EnvironmentFailure(f"cannot read {path}: {error.strerror}") from error
+        if not stat.S_ISREG(mode):
+            raise EnvironmentFailure(f"{path} is not a file; a pipe can be read with stdin")
+        if not os.access(path, os.R_OK):
+            raise EnvironmentFailure(f"cannot read {path}: no permission")
+
+    def native(self) -> NativeEnd:
+        label = str(self.path if self.path is not None else self.glob)
+        return NativeEnd("files", paths=tuple(self._paths), follow=self.follow, label=label)
+
+    def bounded(self) -> bool:
+        return not self.follow
+
+    def replayable(self) -> bool:
+        return True
+
+    def read(self, limit: int) -> Chunk | None:
+        raise AssertionError("the lane reads this source itself")
+
+    def close(self) -> None:
+        """Nothing: the lane opens and closes the files."""
+
+
+@sink("file")
+class FileSink:
+    """Write results to the file at `path`, one a line for text formats.
+
+    A run that starts from nothing replaces the file; otherwise results go behind what is there.
+    """
+
+    path: Path
+
+    def __post_init__(self) -> None:
+        self._fd = -1
+
+    def open(self, resume: Resume) -> None:
+        # Not O_APPEND: with it the kernel ignores the place that the lane gives to pwrite.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+        if resume.fresh:
+            flags |= os.O_TRUNC
+        try:
+            self._fd = os.open(self.path, flags, 0o644)
+        except FileNotFoundError as error:
+            raise EnvironmentFailure(
+                f"cannot write {self.path}: there is no folder {self.path.parent}"
+            ) from error
+        except OSError as error:
+            raise EnvironmentFailure(f"cannot write {self.path}: {error.strerror}") from error
+
+    def native(self) -> NativeEnd:
+        fd, self._fd = self._fd, -1
+        status = os.fstat(fd)
+        if stat.S_ISREG(status.st_mode):
+            return NativeEnd("file", fd=fd, offset=status.st_size, label=str(self.path))
+        return NativeEnd("stream", fd=fd, label=str(self.path))  # a pipe or a device
+
+    def write(self, records: Sequence[bytes]) -> None:
+        raise AssertionError("the lane writes to this sink itself")
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
