@@ -1,0 +1,28 @@
+"""Types of fields, as a schema declares them: `"float"`, `"str?"`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: The types of S1 that a schema can ask for; null is what `?` allows.
+KINDS = ("bool", "int", "float", "str", "bytes", "list", "map", "time")
+
+
+@dataclass(frozen=True)
+class FieldType:
+    """One declared field: its kind (one of `KINDS`), and whether it may be missing or null."""
+
+    kind: str
+    optional: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> FieldType:
+        """Read `"float"` or `"str?"`. Raises ValueError, saying what is possible."""
+        kind, mark, rest = text.partition("?")
+        if kind not in KINDS or rest:
+            kinds = ", ".join(KINDS)
+            raise ValueError(f"{text!r} is not a type; types are {kinds}, and `?` allows null")
+        return cls(kind, bool(mark))
+
+    def __str__(self) -> str:
+        return self.kind + ("?" if self.optional else "")
