@@ -1,0 +1,148 @@
+/* fields.c: which fields of a record are wanted, and where they go. */
+#include "fields.h"
+
+#include <stdlib.h>
+
+#include "pack.h"
+
+enum { NAME_SLACK = 64 };
+
+/* For a plain name: its first bytes with the closing quote. A name that JSON writes with escapes, or may write so,
+ * is never met as it is; the decoder then compares what it has unescaped. */
+static void set_head (field_t *field) {
+    field->head = 1;
+    field->mask = 0;
+    for (uint32_t i = 0; i < field->name_size; i++) {
+        unsigned char byte = (unsigned char) field->name[i];
+        if (byte < 0x20 || byte == '"' || byte == '\\')
+            return;
+    }
+    uint32_t size = field->name_size + 1;
+    field->mask = size >= 8 ? UINT64_MAX : ((uint64_t) 1 << (8 * size)) - 1;
+    field->head = load_u64 (field->name) & field->mask;
+}
+
+/* [name, slot, type, required] */
+static bool read_field (const value_t *list, field_t *field, char **names) {
+    uint32_t count = 0;
+    value_t parts[4];
+    const char *end = list->p + list->size, *p = list->tag == TAG_LIST ? pack_open (list, &count) : NULL;
+    for (uint32_t i = 0; p && count == 4 && i < 4; i++)
+        p = pack_read (p, end, &parts[i]);
+    if (!p || count != 4 || parts[0].tag != TAG_STR || parts[1].tag != TAG_INT || parts[2].tag != TAG_INT ||
+        parts[3].tag != TAG_BOOL || parts[1].i < 0 || parts[1].i >= SLOT_NONE || parts[2].i < 0 ||
+        parts[2].i > TAG_MAP)
+        return false;
+    memcpy (*names, parts[0].p, parts[0].size);
+    (*names)[parts[0].size] = '"';
+    field->name = *names;
+    field->name_size = parts[0].size;
+    field->slot = (uint16_t) parts[1].i;
+    field->type = (uint8_t) parts[2].i;
+    field->required = parts[3].i != 0;
+    *names += parts[0].size + 1;
+    return true;
+}
+
+/* All items, and the one behind the last. False when one is malformed or repeats a name. */
+static bool read_fields (fields_t *self, const value_t *list, const char *p) {
+    const char *end = list->p + list->size;
+    char *names = self->names;
+    for (uint32_t i = 0; i < self->count; i++) {
+        value_t item;
+        field_t *field = &self->items[i];
+        p = pack_read (p, end, &item);
+        if (!p || !read_field (&item, field, &names))
+            return false;
+        for (uint32_t j = 0; j < i; j++)
+            if (self->items[j].name_size == field->name_size &&
+                memcmp (self->items[j].name, field->name, field->name_size) == 0)
+                return false;
+        self->declared |= field->type != TAG_MISSING || field->required;
+        field->then = (uint16_t) (i + 1);
+    }
+    for (uint32_t i = 0; i < self->count; i++)
+        set_head (&self->items[i]); /* now that all the names are there, eight bytes can be read at each */
+    self->items[self->count] = (field_t){.name = names, .slot = SLOT_NONE, .head = 1};
+    return true;
+}
+
+fields_t *fields_new (const value_t *list, uint16_t rest_slot, fault_t *fault) {
+    uint32_t count = 0;
+    const char *p = list->tag == TAG_LIST ? pack_open (list, &count) : NULL;
+    if (!p || count > FIELDS_MAX) {
+        fault_set (fault, REASON_DECODE, "the program's fields are not a list of at most %d", FIELDS_MAX);
+        return NULL;
+    }
+    fields_t *self = calloc (1, sizeof *self);
+    if (self) {
+        self->count = count;
+        self->rest_slot = rest_slot;
+        self->items = calloc ((size_t) count + 1, sizeof *self->items);
+        self->names = calloc (1, (size_t) list->size + NAME_SLACK); /* every name is in the list, with a head */
+    }
+    if (!self || !self->items || !self->names) {
+        fault_set (fault, REASON_LIMIT, "no memory for %u fields", count);
+        fields_destroy (&self);
+        return NULL;
+    }
+    if (!read_fields (self, list, p)) {
+        fault_set (fault, REASON_DECODE, "the program's fields must be [name, slot, type, required], names unique");
+        fields_destroy (&self);
+    }
+    return self;
+}
+
+void fields_destroy (fields_t **self_p) {
+    fields_t *self = *self_p;
+    if (!self)
+        return;
+    free (self->items);
+    free (self->names);
+    free (self);
+    *self_p = NULL;
+}
+
+void fields_clear (const fields_t *self, value_t *row) {
+    for (uint32_t i = 0; i < self->count; i++)
+        row[self->items[i].slot] = value_missing ();
+    if (self->rest_slot != SLOT_NONE)
+        row[self->rest_slot] = value_missing ();
+}
+
+static inline bool is_named (const field_t *field, const char *name, uint32_t size) {
+    return field->name_size == size && memcmp (field->name, name, size) == 0;
+}
+
+int fields_find (const fields_t *self, const char *name, uint32_t size, int hint) {
+    if (hint >= 0 && (uint32_t) hint < self->count && is_named (&self->items[hint], name, size))
+        return hint;
+    for (uint32_t i = 0; i < self->count; i++)
+        if (is_named (&self->items[i], name, size))
+            return (int) i;
+    return -1;
+}
+
+static bool field_check (const field_t *field, value_t *value, fault_t *fault) {
+    if (value_is_null (value)) {
+        if (!field->required)
+            return true;
+        return fault_set (fault, REASON_SCHEMA, "field \"%.*s\" is %s", (int) field->name_size, field->name,
+                          tag_name (value->tag));
+    }
+    if (field->type == value->tag || field->type == TAG_MISSING)
+        return true;
+    if (field->type == TAG_FLOAT && value->tag == TAG_INT) {
+        *value = value_float ((double) value->i);
+        return true;
+    }
+    return fault_set (fault, REASON_SCHEMA, "field \"%.*s\" is %s, not %s", (int) field->name_size, field->name,
+                      tag_name (value->tag), tag_name (field->type));
+}
+
+bool fields_check (const fields_t *self, value_t *row, fault_t *fault) {
+    for (uint32_t i = 0; i < self->count; i++)
+        if (!field_check (&self->items[i], &row[self->items[i].slot], fault))
+            return false;
+    return true;
+}
