@@ -194,23 +194,86 @@ void event_class(uintptr_t list);
 /* One step by itself, without a lane (pystep_trial.c): packed records in; results as packed [time, record],
  * faults as packed [reason, message, traceback | nil], rows of a cut as in docs/formats/python-state.md, one after
  * the other. The take functions return the bytes there are, and give and forget them if they fit. */
-typedef struct trial trial_t;
-trial_t *trial_new(const char *program, size_t size, uintptr_t functions, char *message, size_t message_size);
-void trial_destroy(trial_t **self_p);
-bool trial_run(trial_t *self, const char *event, size_t size, int64_t time_us);
+typedef struct step_trial step_trial_t;
+step_trial_t *step_trial_new(const char *program, size_t size, uintptr_t functions, char *message,
+                            size_t message_size);
+void step_trial_destroy(step_trial_t **self_p);
+bool step_trial_run(step_trial_t *self, const char *event, size_t size, int64_t time_us);
 /* The same event `count` times, results thrown away: how often it went well. */
-uint64_t trial_repeat(trial_t *self, const char *event, size_t size, uint32_t count);
-void trial_advance(trial_t *self, int64_t now_us, bool arrival);
-int64_t trial_due(trial_t *self, bool arrival);
-uint64_t trial_keys(trial_t *self);
-uint64_t trial_bytes(trial_t *self);
-uint64_t trial_unsaved(trial_t *self, const char **message);
-bool trial_interrupted(trial_t *self);
-bool trial_freeze(trial_t *self, uint64_t *rows);
-bool trial_encode(trial_t *self, uint32_t count);
-size_t trial_take(trial_t *self, char *out, size_t capacity);
-size_t trial_take_rows(trial_t *self, char *out, size_t capacity);
-size_t trial_take_faults(trial_t *self, char *out, size_t capacity);
+uint64_t step_trial_repeat(step_trial_t *self, const char *event, size_t size, uint32_t count);
+void step_trial_advance(step_trial_t *self, int64_t now_us, bool arrival);
+int64_t step_trial_due(step_trial_t *self, bool arrival);
+uint64_t step_trial_keys(step_trial_t *self);
+uint64_t step_trial_bytes(step_trial_t *self);
+uint64_t step_trial_unsaved(step_trial_t *self, const char **message);
+bool step_trial_interrupted(step_trial_t *self);
+bool step_trial_freeze(step_trial_t *self, uint64_t *rows);
+bool step_trial_encode(step_trial_t *self, uint32_t count);
+size_t step_trial_take(step_trial_t *self, char *out, size_t capacity);
+size_t step_trial_take_rows(step_trial_t *self, char *out, size_t capacity);
+size_t step_trial_take_faults(step_trial_t *self, char *out, size_t capacity);
+
+/* ---- keyed state ---- */
+uint64_t hash_bytes(const char *bytes, size_t size);
+uint32_t crc32_bytes(const char *bytes, size_t size);
+
+/* The bytes of a key: its values in msgpack. The hash has full avalanche; the shard is its top six bits. */
+typedef struct key {
+    const char *bytes;
+    uint32_t size;
+    uint64_t hash;
+} bkey_t;
+
+/* Keyed rows (table.h). */
+typedef struct table table_t;
+typedef struct table_row {
+    bkey_t key;
+    void *payload;
+    uint32_t index;
+} table_row_t;
+typedef bool table_visit_fn(void *context, const table_row_t *row, bool removed);
+
+table_t *table_new(uint32_t payload_size);
+void table_destroy(table_t **self_p);
+bool table_put(table_t *self, const bkey_t *key, table_row_t *row, bool *is_new);
+void table_undo(table_t *self, uint32_t index);
+bool table_find(const table_t *self, const bkey_t *key, table_row_t *row);
+bool table_remove(table_t *self, const bkey_t *key);
+bool table_at(const table_t *self, uint32_t index, table_row_t *row);
+uint32_t table_end(const table_t *self);
+uint32_t table_count(const table_t *self);
+uint64_t table_bytes(const table_t *self);
+void table_clear(table_t *self);
+void table_mark(table_t *self, uint32_t index);
+bool table_stored(const table_t *self, uint32_t index);
+bool table_take_dirty(table_t *self, table_visit_fn *visit, void *context);
+
+/* One keyed step by itself (keyed.h): records in, results and state rows out, all packed. */
+typedef struct keyed keyed_t;
+
+keyed_t *keyed_new(const char *program, size_t size, fault_t *fault);
+void keyed_destroy(keyed_t **self_p);
+int keyed_add(keyed_t *self, const char *record, size_t size, int64_t time_us, int64_t watermark_us,
+              fault_t *fault);
+int64_t keyed_due(const keyed_t *self);
+void keyed_advance(keyed_t *self, int64_t watermark_us);
+bool keyed_freeze(keyed_t *self, uint64_t *rows);
+bool keyed_merge(keyed_t *self, const char *accumulators, size_t size, fault_t *fault);
+uint64_t keyed_bytes(const keyed_t *self);
+uint64_t keyed_keys(const keyed_t *self);
+const char *keyed_take(keyed_t *self, size_t *size);
+
+/* Latency histograms (histogram.h). */
+typedef struct histogram histogram_t;
+
+histogram_t *histogram_new(void);
+void histogram_destroy(histogram_t **self_p);
+void histogram_record_all(histogram_t *self, const uint64_t *ns, size_t count);
+void histogram_turn(histogram_t *self, int64_t monotonic_ns);
+size_t histogram_copy(const histogram_t *self, char *out, size_t capacity);
+uint64_t histogram_quantile(const histogram_t *self, double q, bool all);
+uint64_t histogram_count(const histogram_t *self, bool all);
+uint64_t histogram_bucket_ns(uint32_t bucket);
 
 /* ---- the lane (lane.h): called from Python ---- */
 typedef struct lane lane_t;
@@ -231,7 +294,8 @@ typedef struct post {
 lane_t *lane_new(int page_fd);
 void lane_destroy(lane_t **self_p);
 /* Load one flow's program; its index, or -1 with a message. `functions`: id of a Python list, 0 for none. */
-int lane_load(lane_t *self, const char *program, size_t size, uintptr_t functions, char *message,
+int lane_load(lane_t *self, const char *program, size_t size, uintptr_t functions, bool once,
+              char *message,
               size_t message_size);
 /* Run until the lane ends. Called on a threading.Thread, without the GIL. Returns enum lane_end. */
 int lane_run(lane_t *self);

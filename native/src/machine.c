@@ -1,0 +1,295 @@
+/* machine.c: the loop of the expression machine, its table of calls, and the check of its code.
+ *
+ * What is common and short is done in the loop: copies, jumps, truth, comparison and sums of numbers, equality of
+ * text. Everything else is a call. */
+#include "machine_call.h"
+
+/* Ints up to 2^53 in size are exact doubles, so that a comparison may be made with doubles. */
+static inline bool is_exact (int64_t i) { return (uint64_t) i + ((uint64_t) 1 << 53) <= (uint64_t) 1 << 54; }
+
+/* Both as doubles, when that changes neither. */
+static inline bool as_doubles (const value_t *a, const value_t *b, double *x, double *y) {
+    if (a->tag == TAG_FLOAT) {
+        *x = a->f;
+        *y = b->tag == TAG_FLOAT ? b->f : (double) b->i;
+        return b->tag == TAG_FLOAT || (b->tag == TAG_INT && is_exact (b->i));
+    }
+    *x = (double) a->i;
+    *y = b->f;
+    return a->tag == TAG_INT && b->tag == TAG_FLOAT && is_exact (a->i);
+}
+
+/* 1 or 0 when it is known at once; -1 for the slow path. */
+static inline int quick_equal (const value_t *a, const value_t *b) {
+    if (a->tag == TAG_STR && b->tag == TAG_STR)
+        return a->size == b->size && text_equal (a->p, b->p, a->size);
+    if (a->tag == b->tag && (a->tag == TAG_INT || a->tag == TAG_BOOL || a->tag == TAG_TIME))
+        return a->i == b->i;
+    double x, y;
+    return as_doubles (a, b, &x, &y) ? x == y : -1;
+}
+
+static const char *const WORDS[] = {"`and`", "`or`", "`if`"};
+
+static bool __attribute__ ((cold)) no_truth (machine_t *self, const value_t *value, const char *word) {
+    return fault_set (self->fault, REASON_EXPRESSION, "%s takes true, false or null, got %s", word,
+                      tag_name (value->tag));
+}
+
+/* `and` and `or` of two: the strong value (false, true) decides, else null, else the other. */
+static bool join (machine_t *self, const instruction_t *i, value_t *out) {
+    int a = value_truth (&self->row[i->a]), b = value_truth (&self->row[i->b]);
+    bool strong = i->op == OP_OR;
+    if (unlikely (a == -2 || b == -2))
+        return no_truth (self, &self->row[a == -2 ? i->a : i->b], WORDS[strong]);
+    if (a == strong || b == strong)
+        *out = value_bool (strong);
+    else
+        *out = a < 0 || b < 0 ? value_null() : value_bool (!strong);
+    return true;
+}
+
+typedef struct entry_call {
+    machine_call_fn *run;
+    const char *name;
+    uint8_t least, most; /* arguments */
+    bool takes_null;
+} call_t;
+
+enum { CALL_FIRST = OP_FLOOR_DIVIDE, MANY = 255 };
+
+static const call_t CALLS[OP_COUNT - CALL_FIRST] = {
+#define CALL(op, ...) [op - CALL_FIRST] = {__VA_ARGS__}
+    CALL (OP_FLOOR_DIVIDE, call_floor_divide, "//", 2, 2, false),
+    CALL (OP_MODULO, call_modulo, "%", 2, 2, false),
+    CALL (OP_POW, call_pow, "**", 2, 2, false),
+    CALL (OP_NEGATE, call_negate, "-", 1, 1, false),
+    CALL (OP_PLUS, call_plus, "+", 1, 1, false),
+    CALL (OP_IN, call_in, "in", 2, 2, false),
+    CALL (OP_NOT_IN, call_in, "not in", 2, 2, false),
+    CALL (OP_GET, call_get, "[]", 2, 2, false),
+    CALL (OP_SLICE, call_slice, "[:]", 3, 3, true),
+    CALL (OP_LIST, call_list, "[…]", 0, MANY, true),
+    CALL (OP_MAP, call_map, "{…}", 0, MANY, true),
+    CALL (OP_ABS, call_abs, "abs()", 1, 1, false),
+    CALL (OP_ROUND, call_round, "round()", 1, 2, false),
+    CALL (OP_FLOOR, call_floor, "floor()", 1, 1, false),
+    CALL (OP_CEIL, call_ceil, "ceil()", 1, 1, false),
+    CALL (OP_SQRT, call_sqrt, "sqrt()", 1, 1, false),
+    CALL (OP_LOG, call_log, "log()", 1, 2, false),
+    CALL (OP_EXP, call_exp, "exp()", 1, 1, false),
+    CALL (OP_MIN, call_extreme, "min()", 1, MANY, false),
+    CALL (OP_MAX, call_extreme, "max()", 1, MANY, false),
+    CALL (OP_CLAMP, call_clamp, "clamp()", 3, 3, false),
+    CALL (OP_SIGN, call_sign, "sign()", 1, 1, false),
+    CALL (OP_LEN, call_len, "len()", 1, 1, false),
+    CALL (OP_LOWER, call_case, "lower()", 1, 1, false),
+    CALL (OP_UPPER, call_case, "upper()", 1, 1, false),
+    CALL (OP_STRIP, call_strip, "strip()", 1, 2, false),
+    CALL (OP_SPLIT, call_split, "split()", 1, 2, false),
+    CALL (OP_JOIN, call_join, "join()", 1, 2, false),
+    CALL (OP_REPLACE, call_replace, "replace()", 3, 3, false),
+    CALL (OP_STARTSWITH, call_starts, "startswith()", 2, 2, false),
+    CALL (OP_ENDSWITH, call_starts, "endswith()", 2, 2, false),
+    CALL (OP_FORMAT, call_format, "format()", 1, MANY, false),
+    CALL (OP_INT, call_int, "int()", 1, 1, false),
+    CALL (OP_FLOAT, call_float, "float()", 1, 1, false),
+    CALL (OP_STR, call_str, "str()", 1, 1, false),
+    CALL (OP_BOOL, call_bool, "bool()", 1, 1, false),
+    CALL (OP_NOW, call_now, "now()", 0, 0, false),
+    CALL (OP_TO_TIME, call_to_time, "to_time()", 2, 2, false),
+    CALL (OP_FORMAT_TIME, call_format_time, "format_time()", 2, 2, false),
+    CALL (OP_YEAR, call_time_part, "year()", 1, 1, false),
+    CALL (OP_MONTH, call_time_part, "month()", 1, 1, false),
+    CALL (OP_DAY, call_time_part, "day()", 1, 1, false),
+    CALL (OP_HOUR, call_time_part, "hour()", 1, 1, false),
+    CALL (OP_MINUTE, call_time_part, "minute()", 1, 1, false),
+    CALL (OP_SECOND, call_time_part, "second()", 1, 1, false),
+    CALL (OP_WEEKDAY, call_time_part, "weekday()", 1, 1, false),
+    CALL (OP_TRUNCATE_TIME, call_truncate_time, "truncate_time()", 2, 2, false),
+    CALL (OP_HAS, call_has, "has()", 2, 2, false),
+    CALL (OP_KEYS, call_keys, "keys()", 1, 1, false),
+    CALL (OP_HASH, call_hash, "hash()", 1, 1, false),
+    CALL (OP_CRC32, call_crc32, "crc32()", 1, 1, false),
+#undef CALL
+};
+
+static bool run_call (machine_t *self, const instruction_t *i) {
+    const call_t *call = &CALLS[i->op - CALL_FIRST];
+    value_t out = value_null();
+    if (!call->takes_null) {
+        for (unsigned n = 0; n < i->count; n++) {
+            if (value_is_null (machine_argument (self, i, n))) {
+                self->row[i->to] = out;
+                return true;
+            }
+        }
+    }
+    if (unlikely (!call->run (self, i, &out)))
+        return false;
+    self->row[i->to] = out;
+    return true;
+}
+
+/* The slow path of a comparison or a sum. */
+static bool __attribute__ ((noinline)) run_slow (machine_t *self, const instruction_t *i) {
+    value_t out = value_null();
+    bool is_done = i->op >= OP_ADD ? machine_arithmetic (self, i, &out) : machine_compare (self, i, &out);
+    self->row[i->to] = out;
+    return is_done;
+}
+
+#define COMPARE(op, sign)                                                                                    \
+    case op:                                                                                                 \
+        if (a->tag == TAG_INT && b->tag == TAG_INT)                                                          \
+            row[i->to] = value_bool (a->i sign b->i);                                                        \
+        else if (as_doubles (a, b, &x, &y))                                                                  \
+            row[i->to] = value_bool (x sign y);                                                              \
+        else if (unlikely (!run_slow (&self, i)))                                                            \
+            return false;                                                                                    \
+        break
+
+#define SUM(op, checked, sign)                                                                               \
+    case op:                                                                                                 \
+        if (a->tag == TAG_FLOAT && value_is_number (b))                                                      \
+            row[i->to] = value_float (a->f sign value_as_float (b));                                         \
+        else if (a->tag == TAG_INT && b->tag == TAG_INT && !checked (a->i, b->i, &whole))                    \
+            row[i->to] = value_int (whole);                                                                  \
+        else if (unlikely (!run_slow (&self, i)))                                                            \
+            return false;                                                                                    \
+        break
+
+bool machine_run (const instruction_t *code, uint32_t count, value_t *row, arena_t *scratch, int64_t now_us,
+                  fault_t *fault) {
+    machine_t self = {row, scratch, now_us, fault};
+    double x, y;
+    int64_t whole;
+    for (uint32_t at = 0; at < count;) {
+        const instruction_t *i = &code[at++];
+        const value_t *a = &row[i->a], *b = &row[i->b];
+        int truth;
+        switch (i->op) {
+        case OP_MOVE: row[i->to] = a->tag == TAG_MISSING ? value_null() : *a; break;
+        case OP_JUMP: at = i->to; break;
+        case OP_JUMP_FALSE:
+        case OP_JUMP_TRUE:
+        case OP_JUMP_UNLESS:
+            truth = value_truth (a);
+            if (unlikely (truth == -2))
+                return no_truth (&self, a, WORDS[i->count]);
+            if (i->op == OP_JUMP_UNLESS ? truth != 1 : truth == (i->op == OP_JUMP_TRUE))
+                at = i->to;
+            break;
+        case OP_JUMP_KNOWN:
+            if (!value_is_null (a))
+                at = i->to;
+            break;
+        case OP_AND:
+        case OP_OR:
+            if (unlikely (!join (&self, i, &row[i->to])))
+                return false;
+            break;
+        case OP_NOT:
+            truth = value_truth (a);
+            if (unlikely (truth == -2))
+                return no_truth (&self, a, "`not`");
+            row[i->to] = truth < 0 ? value_null() : value_bool (!truth);
+            break;
+        case OP_IS_NULL: row[i->to] = value_bool (value_is_null (a)); break;
+        case OP_EQ:
+        case OP_NE:
+            truth = quick_equal (a, b);
+            if (likely (truth >= 0))
+                row[i->to] = value_bool (truth == (i->op == OP_EQ));
+            else if (unlikely (!run_slow (&self, i)))
+                return false;
+            break;
+            COMPARE (OP_LT, <);
+            COMPARE (OP_LE, <=);
+            COMPARE (OP_GT, >);
+            COMPARE (OP_GE, >=);
+            SUM (OP_ADD, __builtin_add_overflow, +);
+            SUM (OP_SUBTRACT, __builtin_sub_overflow, -);
+            SUM (OP_MULTIPLY, __builtin_mul_overflow, *);
+        case OP_DIVIDE:
+            if (a->tag == TAG_FLOAT && value_is_number (b) && value_as_float (b) != 0.0)
+                row[i->to] = value_float (a->f / value_as_float (b));
+            else if (unlikely (!run_slow (&self, i)))
+                return false;
+            break;
+        default:
+            if (unlikely (!run_call (&self, i)))
+                return false;
+        }
+    }
+    return true;
+}
+
+static bool is_call_sound (const instruction_t *i, uint32_t slots) {
+    const call_t *call = &CALLS[i->op - CALL_FIRST];
+    if (i->count < call->least || i->count > call->most)
+        return false;
+    return i->count <= 2 ? i->b < slots : (uint32_t) i->a + i->count <= slots;
+}
+
+bool machine_check (const instruction_t *code, uint32_t count, uint32_t slots, fault_t *fault) {
+    for (uint32_t at = 0; at < count; at++) {
+        const instruction_t *i = &code[at];
+        bool is_jump = i->op >= OP_JUMP && i->op <= OP_JUMP_KNOWN;
+        bool is_sound = i->op < OP_COUNT && i->a < slots;
+        is_sound &= is_jump ? i->to > at && i->to <= count && i->count <= WORD_IF : i->to < slots;
+        if (is_sound)
+            is_sound = i->op >= CALL_FIRST ? is_call_sound (i, slots) : i->b < slots;
+        if (!is_sound)
+            return fault_set (fault, REASON_EXPRESSION, "instruction %u of the code is malformed", at);
+    }
+    return true;
+}
+
+/* ---- what calls use ---- */
+
+static const char *const OPERATORS[CALL_FIRST - OP_EQ] = {"==", "!=", "<", "<=", ">",
+                                                          ">=", "+",  "-", "*",  "/"};
+
+const char *machine_name (const instruction_t *i) {
+    if (i->op >= CALL_FIRST)
+        return CALLS[i->op - CALL_FIRST].name;
+    return i->op >= OP_EQ ? OPERATORS[i->op - OP_EQ] : "a condition";
+}
+
+bool machine_refuse (machine_t *self, const instruction_t *i, const char *takes) {
+    const char *types[3] = {"", "", ""};
+    unsigned count = i->count > 3 ? 3 : i->count;
+    for (unsigned n = 0; n < count; n++)
+        types[n] = tag_name (machine_argument (self, i, n)->tag);
+    return fault_set (self->fault, REASON_EXPRESSION, "%s takes %s, got %s%s%s%s%s%s", machine_name (i),
+                      takes, types[0], count > 1 ? ", " : "", types[1], count > 2 ? ", " : "", types[2],
+                      i->count > 3 ? ", …" : "");
+}
+
+bool machine_fail (machine_t *self, const instruction_t *i, const char *what) {
+    return fault_set (self->fault, REASON_EXPRESSION, "%s: %s", machine_name (i), what);
+}
+
+bool machine_full (machine_t *self, const instruction_t *i) {
+    return fault_set (self->fault, REASON_LIMIT, "%s: the result is too large", machine_name (i));
+}
+
+bool machine_write_begin (machine_t *self, const instruction_t *i, buffer_t *out) {
+    char *start = arena_take (self->scratch, 1);
+    if (unlikely (!start))
+        return machine_full (self, i);
+    size_t room = self->scratch->size - ARENA_SLACK - (size_t) (start - self->scratch->base);
+    *out = (buffer_t){.data = start, .size = 0, .capacity = room, .limit = room};
+    return true;
+}
+
+void machine_write_end (machine_t *self, const buffer_t *out) {
+    self->scratch->used = (size_t) (out->data - self->scratch->base) + out->size;
+}
+
+bool machine_write_value (machine_t *self, const buffer_t *written, uint8_t tag, value_t *out) {
+    machine_write_end (self, written);
+    *out = (value_t){.p = written->data, .size = (uint32_t) written->size, .tag = tag};
+    return true;
+}
