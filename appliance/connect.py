@@ -406,7 +406,7 @@ def _convert_one(value: Any, hint: Any, base: Path) -> Any:
         return value
     if isinstance(value, bool) and wanted is not bool:
         raise ValueError(f"{_type_word(wanted)} was expected, not {str(value).lower()}")
-    if not isinstance(value, wanted):
+    if not isinstance(value, wanted) or (isinstance(value, str) and wanted is not str):
         raise ValueError(f"{_type_word(wanted)} was expected, not {value!r}")
     return value
 

@@ -41,5 +41,5 @@ def _connector(name: str, cls: type) -> tuple[str, str, str]:
     options = [field for field in dataclasses.fields(cls) if field.init]
     required = [f.name for f in options if f.default is f.default_factory is dataclasses.MISSING]
     words = [f.name if f.name in required else f"{f.name}?" for f in options]
-    summary = (inspect.getdoc(cls) or "").split("\n", 1)[0]
+    summary = " ".join((inspect.getdoc(cls) or "").split("\n\n", 1)[0].split())
     return name, ", ".join(words) or "–", summary

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-#: The version of the product; a test holds it against the package's.
-VERSION = "0.1.0"
+from appliance import __version__
 
 
 def show() -> int:
     """Print it."""
-    print(f"bettong {VERSION}")
+    print(f"bettong {__version__}")
     return 0
