@@ -69,7 +69,7 @@ class Parts:
         self.layouts.append(Layout(record, unit, whole))
         return len(self.layouts) - 1
 
-    def op(self, kind: str, **entry: Any) -> tuple[int, dict[str, Any]]:
+    def op(self, kind: str, /, **entry: Any) -> tuple[int, dict[str, Any]]:
         made: dict[str, Any] = {"op": kind, "next": [], **entry}
         self.ops.append(made)
         return len(self.ops) - 1, made

@@ -9,7 +9,6 @@ then.
 from __future__ import annotations
 
 import ast
-import difflib
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from appliance.errors import Fault, Place
 from appliance.limits import FLOW_FILE_MAX_BYTES
+from appliance.plan.table import nearest
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -51,12 +51,11 @@ def look(reference: str, base: str, place: Place) -> Found | Fault:
         return _found(names[name], names)
     if "*" in names or "__getattr__" in names:
         return Found("unknown")
-    close = difflib.get_close_matches(name, names, n=1)
     callables = [
         word for word, node in names.items() if isinstance(node, (_Function, ast.ClassDef))
     ]
-    remedy = f"did you mean {close[0]!r}?" if close else "it has: " + ", ".join(callables[:12])
-    return Fault(place, f"{path_text} has no {name!r}", remedy if close or callables else "")
+    remedy = nearest(name, [*names], listed=False) or nearest(name, callables[:12])
+    return Fault(place, f"{path_text} has no {name!r}", remedy)
 
 
 def _parse(path: Path, said: str, place: Place) -> ast.Module | Fault:

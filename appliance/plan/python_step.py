@@ -3,7 +3,6 @@ so."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -50,6 +49,8 @@ def read_python(table: Table, base: str) -> PythonStep | None:
 
 def describe(target: Callable[..., Any]) -> Found:
     """What a live object is, in the same words as a look at its file."""
+    import inspect  # only the Python API needs it
+
     if isinstance(target, type):
         methods = frozenset(name for name in dir(target) if callable(getattr(target, name, None)))
         return Found("class", 0, None, methods)

@@ -30,7 +30,7 @@ class Cursor:
         self.ends = ends
         self.unit = unit
 
-    def add(self, parts: Parts, kind: str, **entry: Any) -> dict[str, Any]:
+    def add(self, parts: Parts, kind: str, /, **entry: Any) -> dict[str, Any]:
         """Put an operator behind what there is; the next one goes behind it."""
         index, made = parts.op(kind, **entry)
         for end in self.ends:
@@ -75,7 +75,7 @@ class StepCompiler:
         out = Port(self.cursor.record, self.cursor.ends[0], port.sources, port.unit, port.arrival)
         return {step.name: out, **self.ports}
 
-    def add(self, kind: str, **entry: Any) -> dict[str, Any]:
+    def add(self, kind: str, /, **entry: Any) -> dict[str, Any]:
         return self.cursor.add(self.parts, kind, step=self.index, layout=self.entering, **entry)
 
     def slots(self, *nodes: Node | None) -> dict[str, int]:

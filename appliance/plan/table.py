@@ -7,7 +7,6 @@ are the list of known keys.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Protocol, TypeVar
@@ -240,6 +239,8 @@ class Table:
 
 def nearest(word: str, words: Sequence[str], *, listed: bool = True) -> str:
     """What to suggest instead of an unknown word: the most similar, else (`listed`) all there are."""
+    import difflib  # only a mistake needs it
+
     close = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
     if close:
         return f"did you mean {close[0]!r}?"

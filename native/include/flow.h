@@ -86,7 +86,6 @@ typedef struct flow {
     int64_t due;     /* the smallest of theirs */
     uint64_t ignored;
     bool stop_on_error;
-    bool once; /* the run ends when its sources have */
     bool stopped; /* by on_error = "stop", or by MemoryError or KeyboardInterrupt in a user function */
     bool dirty;   /* something changed since the last cut */
     int64_t commit_every_us;

@@ -2,7 +2,6 @@
 #include <stdlib.h>
 
 #include "codecs.h"
-#include "pack.h"
 
 /* A wanted field: its item and the slot it goes to. */
 typedef struct target {
@@ -66,21 +65,20 @@ static inline bool item_value (const binary_item_t *item, const char *message, b
 static bool put_rest (const binary_decoder_t *self, const char *text, value_t *row, arena_t *scratch,
                       fault_t *fault) {
     const binary_shape_t *shape = &self->shape;
-    size_t room = 5 + (size_t) shape->size + PACK_ROOM;
+    size_t room = COUNT_HEAD_MAX + (size_t) shape->size + PACK_HEAD_ROOM;
     for (uint32_t i = 0; i < shape->count; i++)
-        room += 5 + shape->items[i].name_size + 9;
-    buffer_t map = {.data = arena_take (scratch, room), .capacity = room, .limit = room};
-    bool ok = map.data != NULL && pack_write_map (&map, shape->count);
-    for (uint32_t i = 0; ok && i < shape->count; i++) {
-        value_t value;
+        room += TEXT_HEAD_MAX + shape->items[i].name_size + SCALAR_HEAD_MAX;
+    char *map = arena_take (scratch, room);
+    if (map == NULL)
+        return fault_set (fault, REASON_LIMIT, "the record is too large");
+    char *end = pack_put_count (map, true, shape->count);
+    for (uint32_t i = 0; i < shape->count; i++) {
+        value_t value = value_null();
         if (!item_value (&shape->items[i], text, shape->swap, &value, fault))
             return false;
-        ok = pack_write_text (&map, shape->items[i].name, shape->items[i].name_size) &&
-             pack_write (&map, &value);
+        end = put_scalar (put_text (end, shape->items[i].name, shape->items[i].name_size), &value);
     }
-    if (!ok)
-        return fault_set (fault, REASON_LIMIT, "the record is too large");
-    row[self->fields->rest_slot] = (value_t){.p = map.data, .size = (uint32_t) map.size, .tag = TAG_MAP};
+    row[self->fields->rest_slot] = (value_t){.p = map, .size = (uint32_t) (end - map), .tag = TAG_MAP};
     return true;
 }
 

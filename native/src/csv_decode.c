@@ -167,10 +167,11 @@ static bool fault_count (const csv_columns_t *columns, bool more, uint32_t count
                       more ? "more than " : "", count, columns->count);
 }
 
-/* `map` is NULL or the whole record's map: its head is written, and there is room for every cell. Columns that
+/* `*map` is NULL or the whole record's map: its head is written, and there is room for every cell. Columns that
  * were bound to the fields of another format (one that shares the partition's state) fill the map only. */
 static bool read_record (const csv_decoder_t *self, const csv_columns_t *columns, const char *p,
-                         const char *end, value_t *row, buffer_t *map, arena_t *scratch, fault_t *fault) {
+                         const char *end, value_t *row, char **map, arena_t *scratch, fault_t *fault) {
+    char *out = *map;
     bool own = likely (columns->fields == self->fields);
     for (uint32_t i = 0; own && i < columns->absent_count; i++)
         row[columns->absent[i]] = value_missing();
@@ -180,32 +181,35 @@ static bool read_record (const csv_decoder_t *self, const csv_columns_t *columns
         if (unlikely (column == behind))
             return fault_count (columns, true, columns->count, fault);
         value_t value = value_null();
-        uint8_t kind = map != NULL && column->kind == CELL_SKIPPED ? CELL_ANY : column->kind;
+        uint8_t kind = out != NULL && column->kind == CELL_SKIPPED ? CELL_ANY : column->kind;
         p = next_cell (self, p, end, kind, &value, scratch, fault);
         if (unlikely (p == NULL))
             return false;
         if (own && column->slot != SLOT_NONE)
             row[column->slot] = value;
-        if (map != NULL && !column->shadowed &&
-            (!buffer_put (map, column->packed, column->packed_size) || !pack_write (map, &value)))
-            return fault_set (fault, REASON_LIMIT, "the record is too large");
+        if (out != NULL && !column->shadowed) {
+            memcpy (out, column->packed, column->packed_size);
+            out = put_scalar (out + column->packed_size, &value);
+        }
         if (p == end)
             break;
     }
+    *map = out;
     uint32_t count = (uint32_t) (column - columns->items) + 1;
     return likely (count == columns->count) || fault_count (columns, false, count, fault);
 }
 
 static bool read_whole (const csv_decoder_t *self, const csv_columns_t *columns, const char *p,
                         const char *end, value_t *row, arena_t *scratch, fault_t *fault) {
-    /* A cell's value takes at most its bytes and a head of 9. */
-    size_t room = 5 + columns->names.size + 9 * (size_t) columns->count + (size_t) (end - p) + PACK_ROOM;
-    buffer_t map = {.data = arena_take (scratch, room), .capacity = room, .limit = room};
-    if (map.data == NULL || !pack_write_map (&map, columns->map_count))
+    size_t room = COUNT_HEAD_MAX + columns->names.size + SCALAR_HEAD_MAX * (size_t) columns->count +
+                  (size_t) (end - p) + PACK_HEAD_ROOM;
+    char *map = arena_take (scratch, room);
+    if (map == NULL)
         return fault_set (fault, REASON_LIMIT, "the record is too large");
-    if (!read_record (self, columns, p, end, row, &map, scratch, fault))
+    char *behind = pack_put_count (map, true, columns->map_count);
+    if (!read_record (self, columns, p, end, row, &behind, scratch, fault))
         return false;
-    row[self->fields->rest_slot] = (value_t){.p = map.data, .size = (uint32_t) map.size, .tag = TAG_MAP};
+    row[self->fields->rest_slot] = (value_t){.p = map, .size = (uint32_t) (behind - map), .tag = TAG_MAP};
     return true;
 }
 
@@ -222,9 +226,10 @@ static enum decoded decode (const csv_decoder_t *self, format_state_t *state, co
         fault_set (fault, REASON_DECODE, "the header of this partition could not be read");
         return DECODED_FAULT;
     }
-    bool is_whole = self->fields->rest_slot != SLOT_NONE;
-    bool ok = is_whole ? read_whole (self, columns, p, end, row, scratch, fault)
-                       : read_record (self, columns, p, end, row, NULL, scratch, fault);
+    char *no_map = NULL;
+    bool ok = self->fields->rest_slot != SLOT_NONE
+                  ? read_whole (self, columns, p, end, row, scratch, fault)
+                  : read_record (self, columns, p, end, row, &no_map, scratch, fault);
     return ok ? DECODED_ROW : DECODED_FAULT;
 }
 

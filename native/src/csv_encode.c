@@ -2,8 +2,6 @@
  *
  * Null and missing are empty cells, booleans `true` and `false`, lists and maps their JSON, bytes base64. A record
  * of one empty cell is written as `""`: an empty line would be no record. */
-#include <math.h>
-
 #include "codecs.h"
 
 static bool needs_quotes (const char *p, size_t size, char delimiter) {
@@ -39,13 +37,16 @@ static bool finish_cell (buffer_t *out, size_t start, char delimiter) {
 
 static bool write_cell (const value_t *value, char delimiter, uint8_t unit, buffer_t *out, uint64_t *nans) {
     size_t start = out->size;
+    uint64_t nans_before = *nans;
     if (value_is_null (value))
         return true;
-    if (value->tag == TAG_FLOAT && !isfinite (value->f)) {
-        ++*nans;
+    if (!value_write_plain (value, unit, out, nans))
+        return false;
+    if (value->tag < TAG_STR && *nans != nans_before) {
+        out->size = start; /* a NaN: its `null` is an empty cell here */
         return true;
     }
-    return value_write_plain (value, unit, out, nans) && finish_cell (out, start, delimiter);
+    return finish_cell (out, start, delimiter);
 }
 
 bool csv_write_header (char delimiter, const layout_t *layout, buffer_t *out, fault_t *fault) {

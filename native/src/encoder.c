@@ -41,7 +41,7 @@ static bool write_body (const encoder_t *self, const layout_t *layout, const val
     switch (self->kind) {
     case ENCODER_TEXT: return template_write (self->template, layout, row, out, nans, fault);
     case ENCODER_CSV: return csv_write_record (self->cell_delimiter, layout, row, out, nans, fault);
-    case ENCODER_MSGPACK: return msgpack_write_record (layout, row, out, fault);
+    case ENCODER_MSGPACK: return msgpack_write_record (layout, row, out, nans, fault);
     case ENCODER_RAW: return raw_write_record (layout, row, out, fault);
     case ENCODER_BINARY: return binary_write_record (self->binary, layout, row, out, fault);
     default:

@@ -70,7 +70,7 @@ void lane_destroy (lane_t **self_p) {
     *self_p = NULL;
 }
 
-int lane_load (lane_t *self, const char *program, size_t size, uintptr_t functions, char *message,
+int lane_load (lane_t *self, const char *program, size_t size, uintptr_t functions, bool once, char *message,
                size_t message_size) {
     fault_t fault = {0};
     if (self->flow_count == LANE_FLOWS_MAX) {
@@ -84,7 +84,7 @@ int lane_load (lane_t *self, const char *program, size_t size, uintptr_t functio
         snprintf (message, message_size, "%s", fault.message);
         return -1;
     }
-    self->once = flow->once;
+    self->once = once;
     if (flow->commit_every_us * 1000 < self->commit_every_ns)
         self->commit_every_ns = flow->commit_every_us * 1000;
     self->flows[self->flow_count] = flow;

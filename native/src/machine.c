@@ -19,6 +19,19 @@ static inline bool as_doubles (const value_t *a, const value_t *b, double *x, do
     return a->tag == TAG_INT && b->tag == TAG_FLOAT && is_exact (a->i);
 }
 
+static inline void store_bool (value_t *to, int64_t truth) {
+    to->i = truth;
+    to->tag = TAG_BOOL;
+}
+static inline void store_int (value_t *to, int64_t i) {
+    to->i = i;
+    to->tag = TAG_INT;
+}
+static inline void store_float (value_t *to, double f) {
+    to->f = f;
+    to->tag = TAG_FLOAT;
+}
+
 /* 1 or 0 when it is known at once; -1 for the slow path. */
 static inline int quick_equal (const value_t *a, const value_t *b) {
     if (a->tag == TAG_STR && b->tag == TAG_STR)
@@ -139,90 +152,147 @@ static bool __attribute__ ((noinline)) run_slow (machine_t *self, const instruct
     return is_done;
 }
 
-#define COMPARE(op, sign)                                                                                    \
-    case op:                                                                                                 \
-        if (a->tag == TAG_INT && b->tag == TAG_INT)                                                          \
-            row[i->to] = value_bool (a->i sign b->i);                                                        \
-        else if (as_doubles (a, b, &x, &y))                                                                  \
-            row[i->to] = value_bool (x sign y);                                                              \
-        else if (unlikely (!run_slow (&self, i)))                                                            \
-            return false;                                                                                    \
-        break
+/* The loop jumps straight from one instruction to the code of the next: each such jump has a place of its own, which
+ * the processor learns by itself. Results are stored field by field: what is read next is read as it was written. */
+#define NEXT                                                                                                      \
+    do {                                                                                                          \
+        if (next == end)                                                                                          \
+            return true;                                                                                          \
+        i = next++;                                                                                               \
+        a = &row[i->a];                                                                                           \
+        b = &row[i->b];                                                                                           \
+        goto *PLACES[i->op];                                                                                      \
+    } while (0)
 
-#define SUM(op, checked, sign)                                                                               \
-    case op:                                                                                                 \
-        if (a->tag == TAG_FLOAT && value_is_number (b))                                                      \
-            row[i->to] = value_float (a->f sign value_as_float (b));                                         \
-        else if (a->tag == TAG_INT && b->tag == TAG_INT && !checked (a->i, b->i, &whole))                    \
-            row[i->to] = value_int (whole);                                                                  \
-        else if (unlikely (!run_slow (&self, i)))                                                            \
-            return false;                                                                                    \
-        break
+#define SLOW                                                                                                      \
+    if (unlikely (!run_slow (&self, i)))                                                                          \
+        return false;                                                                                             \
+    NEXT
+
+#define COMPARE(sign)                                                                                             \
+    if (a->tag == TAG_INT && b->tag == TAG_INT)                                                                   \
+        store_bool (&row[i->to], a->i sign b->i);                                                                 \
+    else if (likely (as_doubles (a, b, &x, &y)))                                                                  \
+        store_bool (&row[i->to], x sign y);                                                                       \
+    else                                                                                                          \
+        goto slow;                                                                                                \
+    NEXT
+
+#define SUM(checked, sign)                                                                                        \
+    if (a->tag == TAG_FLOAT && value_is_number (b))                                                               \
+        store_float (&row[i->to], a->f sign value_as_float (b));                                                  \
+    else if (a->tag == TAG_INT && b->tag == TAG_INT && !checked (a->i, b->i, &whole))                             \
+        store_int (&row[i->to], whole);                                                                           \
+    else                                                                                                          \
+        goto slow;                                                                                                \
+    NEXT
 
 bool machine_run (const instruction_t *code, uint32_t count, value_t *row, arena_t *scratch, int64_t now_us,
                   fault_t *fault) {
+    static const void *const PLACES[OP_COUNT] = {
+        [OP_MOVE] = &&move, [OP_JUMP] = &&jump, [OP_JUMP_FALSE] = &&jump_false, [OP_JUMP_TRUE] = &&jump_true,
+        [OP_JUMP_UNLESS] = &&jump_unless, [OP_JUMP_KNOWN] = &&jump_known, [OP_AND] = &&both, [OP_OR] = &&either,
+        [OP_NOT] = &&not, [OP_IS_NULL] = &&is_null, [OP_EQ] = &&equal, [OP_NE] = &&differ, [OP_LT] = &&less,
+        [OP_LE] = &&at_most, [OP_GT] = &&greater, [OP_GE] = &&at_least, [OP_ADD] = &&add,
+        [OP_SUBTRACT] = &&subtract, [OP_MULTIPLY] = &&multiply, [OP_DIVIDE] = &&divide,
+        [CALL_FIRST ... OP_COUNT - 1] = &&call,
+    };
     machine_t self = {row, scratch, now_us, fault};
+    const instruction_t *next = code, *end = code + count, *i;
+    const value_t *a, *b;
     double x, y;
     int64_t whole;
-    for (uint32_t at = 0; at < count;) {
-        const instruction_t *i = &code[at++];
-        const value_t *a = &row[i->a], *b = &row[i->b];
-        int truth;
-        switch (i->op) {
-        case OP_MOVE: row[i->to] = a->tag == TAG_MISSING ? value_null() : *a; break;
-        case OP_JUMP: at = i->to; break;
-        case OP_JUMP_FALSE:
-        case OP_JUMP_TRUE:
-        case OP_JUMP_UNLESS:
-            truth = value_truth (a);
-            if (unlikely (truth == -2))
-                return no_truth (&self, a, WORDS[i->count]);
-            if (i->op == OP_JUMP_UNLESS ? truth != 1 : truth == (i->op == OP_JUMP_TRUE))
-                at = i->to;
-            break;
-        case OP_JUMP_KNOWN:
-            if (!value_is_null (a))
-                at = i->to;
-            break;
-        case OP_AND:
-        case OP_OR:
-            if (unlikely (!join (&self, i, &row[i->to])))
-                return false;
-            break;
-        case OP_NOT:
-            truth = value_truth (a);
-            if (unlikely (truth == -2))
-                return no_truth (&self, a, "`not`");
-            row[i->to] = truth < 0 ? value_null() : value_bool (!truth);
-            break;
-        case OP_IS_NULL: row[i->to] = value_bool (value_is_null (a)); break;
-        case OP_EQ:
-        case OP_NE:
-            truth = quick_equal (a, b);
-            if (likely (truth >= 0))
-                row[i->to] = value_bool (truth == (i->op == OP_EQ));
-            else if (unlikely (!run_slow (&self, i)))
-                return false;
-            break;
-            COMPARE (OP_LT, <);
-            COMPARE (OP_LE, <=);
-            COMPARE (OP_GT, >);
-            COMPARE (OP_GE, >=);
-            SUM (OP_ADD, __builtin_add_overflow, +);
-            SUM (OP_SUBTRACT, __builtin_sub_overflow, -);
-            SUM (OP_MULTIPLY, __builtin_mul_overflow, *);
-        case OP_DIVIDE:
-            if (a->tag == TAG_FLOAT && value_is_number (b) && value_as_float (b) != 0.0)
-                row[i->to] = value_float (a->f / value_as_float (b));
-            else if (unlikely (!run_slow (&self, i)))
-                return false;
-            break;
-        default:
-            if (unlikely (!run_call (&self, i)))
-                return false;
-        }
+    int truth;
+    NEXT;
+
+move:
+    row[i->to] = a->tag == TAG_MISSING ? value_null () : *a;
+    NEXT;
+jump:
+    next = code + i->to;
+    NEXT;
+jump_false:
+    if (likely (a->tag == TAG_BOOL)) {
+        next = a->i ? next : code + i->to;
+        NEXT;
     }
-    return true;
+    goto jump_null;
+jump_true:
+    if (likely (a->tag == TAG_BOOL)) {
+        next = a->i ? code + i->to : next;
+        NEXT;
+    }
+jump_null:
+    if (unlikely (!value_is_null (a)))
+        return no_truth (&self, a, WORDS[i->count]);
+    NEXT;
+jump_unless:
+    truth = value_truth (a);
+    if (unlikely (truth == -2))
+        return no_truth (&self, a, WORDS[i->count]);
+    next = truth == 1 ? next : code + i->to;
+    NEXT;
+jump_known:
+    next = value_is_null (a) ? next : code + i->to;
+    NEXT;
+both:
+    if (likely (a->tag == TAG_BOOL && b->tag == TAG_BOOL))
+        store_bool (&row[i->to], a->i & b->i);
+    else if (unlikely (!join (&self, i, &row[i->to])))
+        return false;
+    NEXT;
+either:
+    if (likely (a->tag == TAG_BOOL && b->tag == TAG_BOOL))
+        store_bool (&row[i->to], a->i | b->i);
+    else if (unlikely (!join (&self, i, &row[i->to])))
+        return false;
+    NEXT;
+not:
+    truth = value_truth (a);
+    if (unlikely (truth == -2))
+        return no_truth (&self, a, "`not`");
+    row[i->to] = truth < 0 ? value_null () : value_bool (!truth);
+    NEXT;
+is_null:
+    store_bool (&row[i->to], value_is_null (a));
+    NEXT;
+equal:
+    truth = quick_equal (a, b);
+    if (unlikely (truth < 0))
+        goto slow;
+    store_bool (&row[i->to], truth);
+    NEXT;
+differ:
+    truth = quick_equal (a, b);
+    if (unlikely (truth < 0))
+        goto slow;
+    store_bool (&row[i->to], !truth);
+    NEXT;
+less:
+    COMPARE (<);
+at_most:
+    COMPARE (<=);
+greater:
+    COMPARE (>);
+at_least:
+    COMPARE (>=);
+add:
+    SUM (__builtin_add_overflow, +);
+subtract:
+    SUM (__builtin_sub_overflow, -);
+multiply:
+    SUM (__builtin_mul_overflow, *);
+divide:
+    if (a->tag == TAG_FLOAT && value_is_number (b) && value_as_float (b) != 0.0) {
+        store_float (&row[i->to], a->f / value_as_float (b));
+        NEXT;
+    }
+slow:
+    SLOW;
+call:
+    if (unlikely (!run_call (&self, i)))
+        return false;
+    NEXT;
 }
 
 static bool is_call_sound (const instruction_t *i, uint32_t slots) {

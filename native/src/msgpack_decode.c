@@ -4,6 +4,7 @@
  * every key is text, extension types are refused (their meaning is the sender's own) and nothing may follow the
  * map. All of the message is checked, wanted or not, so that a span can be walked later without a second thought. */
 #include "codecs.h"
+#include "names.h"
 #include "pack.h"
 
 /* One item: a scalar, text, or the head of a container with `items` values behind it (two a pair). */
@@ -135,18 +136,19 @@ static const char *check_items (const char *p, const char *end, const token_t *h
     }
 }
 
-/* The fields of a record come in the same order again and again: try the one behind the last. */
+/* The fields of a record come in the same order again and again: try the one behind the last. -1: not wanted,
+ * -2: not even UTF-8, which a key that equals a field's name need not be asked. */
 static inline int find_field (const fields_t *fields, const value_t *key, int hint) {
     if (likely ((uint32_t) hint < fields->count)) {
         const field_t *field = &fields->items[hint];
-        if (likely (text_equals (field->name, field->name_size, key->p, key->size)))
+        if (likely (key_equals (field->name, field->name_size, key->p, key->size)))
             return hint;
     }
-    return fields_find (fields, key->p, key->size, hint);
+    return text_is_utf8 (key->p, key->size) ? fields_find (fields, key->p, key->size, hint) : -2;
 }
 
 static const char *decode_pairs (const fields_t *fields, const char *p, const char *end, uint64_t pairs,
-                                 value_t *row, fault_t *fault) {
+                                 value_t *row, names_t *names, fault_t *fault) {
     int hint = 0;
     for (; pairs > 0; pairs--) {
         token_t key, token;
@@ -158,7 +160,8 @@ static const char *decode_pairs (const fields_t *fields, const char *p, const ch
         p = token_read (start, end, &token);
         if (unlikely (p == NULL))
             return refuse_token (start, end, fault);
-        if (unlikely (!token_is_utf8 (&key) || !token_is_utf8 (&token)))
+        int index = find_field (fields, &key.value, hint);
+        if (unlikely (index == -2 || !token_is_utf8 (&token)))
             return refuse (fault, "a text is not UTF-8");
         if (unlikely (token.value.tag >= TAG_LIST)) {
             p = check_items (p, end, &token, 1, fault);
@@ -167,7 +170,8 @@ static const char *decode_pairs (const fields_t *fields, const char *p, const ch
             token.value.p = start;
             token.value.size = (uint32_t) (p - start);
         }
-        int index = find_field (fields, &key.value, hint);
+        if (names != NULL)
+            names_add (names, key.value.p, key.value.size);
         if (index >= 0) {
             row[fields->items[index].slot] = token.value;
             hint = index + 1;
@@ -180,19 +184,21 @@ bool msgpack_decode (const fields_t *fields, const char *text, uint32_t size, va
                      fault_t *fault) {
     const char *end = text + size;
     token_t head;
+    names_t names = {.count = 0};
+    bool is_whole = fields->rest_slot != SLOT_NONE;
     fields_clear (fields, row);
     const char *p = token_read (text, end, &head);
     if (unlikely (p == NULL || head.value.tag != TAG_MAP))
         return fault_set (fault, REASON_DECODE, "msgpack: the message is not a map");
-    p = decode_pairs (fields, p, end, head.items / 2, row, fault);
+    p = decode_pairs (fields, p, end, head.items / 2, row, is_whole ? &names : NULL, fault);
     if (unlikely (p == NULL))
         return false;
     if (unlikely (p != end))
         return fault_set (fault, REASON_DECODE, "msgpack: %zu bytes follow the map", (size_t) (end - p));
-    if (fields->rest_slot != SLOT_NONE) {
+    if (is_whole) {
         value_t *rest = &row[fields->rest_slot];
         *rest = (value_t){.p = text, .size = size, .tag = TAG_MAP};
-        if (!pack_unique (rest, scratch))
+        if (names.is_suspect && !pack_unique (rest, scratch))
             return fault_set (fault, REASON_LIMIT, "the record is too large");
     }
     return true;

@@ -3,10 +3,13 @@
 #include "codecs.h"
 #include "pack.h"
 
-static bool write_time (int64_t us, uint8_t unit, buffer_t *out) {
+/* As in JSON, a time that its unit cannot tell is null, and counted. */
+static bool write_time (int64_t us, uint8_t unit, buffer_t *out, uint64_t *nans) {
     char text[TIME_TEXT_MAX];
-    value_t value;
-    return time_in_unit (us, unit, text, &value) && pack_write (out, &value);
+    value_t value = value_null();
+    if (!time_in_unit (us, unit, text, &value))
+        ++*nans;
+    return pack_write (out, &value);
 }
 
 /* The size of one item of a span that pack_read has accepted: of a container its head, the items follow. */
@@ -34,7 +37,7 @@ static size_t item_size (const char *p) {
 }
 
 /* A list or map is a row of items: times are replaced where they stand, everything between them is copied. */
-static bool write_span (const value_t *span, uint8_t unit, buffer_t *out) {
+static bool write_span (const value_t *span, uint8_t unit, buffer_t *out, uint64_t *nans) {
     const char *p = span->p, *end = p + span->size, *copied = p;
     while (p < end) {
         size_t size = item_size (p);
@@ -42,7 +45,7 @@ static bool write_span (const value_t *span, uint8_t unit, buffer_t *out) {
         if (size == 10 && (uint8_t) *p == 0xd7) {
             if (pack_read (p, end, &value) == NULL || value.tag != TAG_TIME)
                 return false;
-            if (!buffer_put (out, copied, (size_t) (p - copied)) || !write_time (value.i, unit, out))
+            if (!buffer_put (out, copied, (size_t) (p - copied)) || !write_time (value.i, unit, out, nans))
                 return false;
             copied = p + size;
         }
@@ -51,10 +54,10 @@ static bool write_span (const value_t *span, uint8_t unit, buffer_t *out) {
     return buffer_put (out, copied, (size_t) (end - copied));
 }
 
-static bool write_value (const value_t *value, uint8_t unit, buffer_t *out) {
+static bool write_value (const value_t *value, uint8_t unit, buffer_t *out, uint64_t *nans) {
     if (value->tag == TAG_TIME)
-        return write_time (value->i, unit, out);
-    return value->tag >= TAG_LIST ? write_span (value, unit, out) : pack_write (out, value);
+        return write_time (value->i, unit, out, nans);
+    return value->tag >= TAG_LIST ? write_span (value, unit, out, nans) : pack_write (out, value);
 }
 
 static uint32_t count_fields (const layout_t *layout, const value_t *row) {
@@ -71,14 +74,15 @@ static uint32_t count_fields (const layout_t *layout, const value_t *row) {
     return count;
 }
 
-bool msgpack_write_record (const layout_t *layout, const value_t *row, buffer_t *out, fault_t *fault) {
+bool msgpack_write_record (const layout_t *layout, const value_t *row, buffer_t *out, uint64_t *nans,
+                           fault_t *fault) {
     if (!pack_write_map (out, count_fields (layout, row)))
         return fault_full (out, fault);
     layout_cursor_t cursor = {.started = false};
     named_value_t field;
     while (layout_next (layout, row, &cursor, &field))
         if (!pack_write_text (out, field.name, field.name_size) ||
-            !write_value (&field.value, layout->unit, out))
+            !write_value (&field.value, layout->unit, out, nans))
             return fault_set (fault, REASON_ENCODE, "field %.*s cannot be written", (int) field.name_size,
                               field.name);
     return true;

@@ -432,7 +432,6 @@ static bool load (loader_t *self, const value_t *document) {
     flow_t *flow = self->flow;
     flow->name = get_text (self, document, "flow", &flow->name_size);
     flow->stop_on_error = get_bool (self, document, "stop_on_error");
-    flow->once = get_bool (self, document, "once");
     flow->commit_every_us = get_int (self, document, "commit_every", 1000000);
     load_row (self, document);
     if (self->good)

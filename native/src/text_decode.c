@@ -1,17 +1,16 @@
 /* text_decode.c: the formats `text` and `raw`: a message is one field. */
 #include "codecs.h"
-#include "pack.h"
 
 /* The whole record for `rest_slot`: a map of that one field. */
 static bool put_rest (uint16_t slot, const char *name, uint32_t name_size, const value_t *value, value_t *row,
                       arena_t *scratch, fault_t *fault) {
-    size_t room = 1 + 5 + name_size + 5 + (size_t) value->size + PACK_ROOM;
-    buffer_t map = {.data = arena_take (scratch, room), .capacity = room, .limit = room};
-    if (map.data == NULL || !pack_write_map (&map, 1) || !pack_write_text (&map, name, name_size) ||
-        !pack_write (&map, value))
+    size_t room = 1 + TEXT_HEAD_MAX + name_size + TEXT_HEAD_MAX + (size_t) value->size + PACK_HEAD_ROOM;
+    char *map = arena_take (scratch, room);
+    if (map == NULL)
         return fault_set (fault, REASON_LIMIT, "a message of %u bytes is too large for the record",
                           value->size);
-    row[slot] = (value_t){.p = map.data, .size = (uint32_t) map.size, .tag = TAG_MAP};
+    char *end = put_scalar (put_text (pack_put_count (map, true, 1), name, name_size), value);
+    row[slot] = (value_t){.p = map, .size = (uint32_t) (end - map), .tag = TAG_MAP};
     return true;
 }
 
