@@ -237,3 +237,18 @@ def cpu_until_first_line() -> float:
                 time.sleep(0.001)
             pids = [child.pid, *processes.descendants(child.pid)]
             return sum(map(processes.cpu_s, pids))
+
+
+LATENCY_RATE, LATENCY_SECONDS = 1_000, 10
+
+
+def latency() -> Iterator[Row]:
+    """One event alone, a thousand a second; a cut is frozen every second meanwhile."""
+    with Running("sensors_tcp", {}) as flow:
+        pace = [program("client"), "pace", str(flow.port)]
+        subprocess.run([*pace, str(LATENCY_RATE), str(LATENCY_SECONDS)], check=True)
+        found = flow.status()["latency_us"]
+    assert isinstance(found, dict)
+    detail = f"{found['count']:,} events, p99.9 {found['p99.9']:.3g} µs"
+    yield Row("in-process latency, one event alone, p50", found["p50"], 2, "µs", detail)
+    yield Row("in-process latency, one event alone, p99", found["p99"], 20, "µs", detail)

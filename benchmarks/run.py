@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from datetime import date
 
 import measures
+import python_step
 import results
 from programs import HERE, ROOT
 from results import Row
@@ -24,6 +25,8 @@ MEASURES: dict[str, Callable[[], Iterator[Row]]] = {
     "tcp": measures.sensors_by_socket,
     "ema": measures.ema,
     "celsius": measures.celsius,
+    "step": python_step.python_step,
+    "latency": measures.latency,
     "echo": measures.socket_to_socket,
     "start": measures.starting,
 }

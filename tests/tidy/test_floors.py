@@ -15,7 +15,7 @@ FLOORS = (
     {"flow", "load", "plan"},
     {"worker"},
     {"supervisor", "cluster"},
-    {"console", "cli", "testing"},
+    {"console", "cli", "testing", "__main__"},
 )
 SHARED = {0, 1, 3}
 FLOOR_OF = {unit: floor for floor, units in enumerate(FLOORS) for unit in units}
@@ -43,6 +43,8 @@ def floor_of(name: str) -> int:
 def is_allowed(importer: str, imported: str) -> bool:
     if imported == "appliance._native":
         return importer == "appliance.native"
+    if imported == "appliance" or importer == "appliance.__main__":
+        return floor_of(importer) >= FLOOR_OF["cli"]  # the front door, and the way in by it
     ours, theirs = floor_of(importer), floor_of(imported)
     return (
         theirs < ours

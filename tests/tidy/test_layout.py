@@ -14,7 +14,7 @@ LINES_AIM, LINES_MAX = 450, 600
 # Found by something other than an import: the command, the front door, what a user imports, and
 # what the supervisor starts or the registry loads by name.
 ENTRIES = {"appliance", "appliance.cli.main"}
-ENTRY_PREFIXES = ("connectors", "appliance.testing")
+ENTRY_PREFIXES = ("connectors", "appliance.testing", "appliance.cli.", "appliance.flow")
 
 
 def test_packaging_never_becomes_a_package() -> None:
