@@ -63,11 +63,12 @@ def load_file(path: Path, environ: Mapping[str, str] = os.environ) -> Plan:
     faults: list[Fault] = []
     replaced = _Environment(environ, locator, faults).table(document, ())
     base = str(path.resolve().parent)
-    unset = {fault.place for fault in faults}
+    unset = {fault.place.line for fault in faults}
+    first = len(faults)
     reading = read_flow(replaced, base, path.stem, locator, faults)
     faults += check(reading.plan, locator, reading.broken)
-    # Where a variable is missing, what the rest of the value means is not worth a second fault.
-    faults = [f for i, f in enumerate(faults) if i < len(unset) or f.place not in unset]
+    # Where a variable is missing, what its line would mean is not worth a second fault.
+    faults = faults[:first] + [one for one in faults[first:] if one.place.line not in unset]
     if faults:
         raise FlowError(by_place(faults))
     return reading.plan

@@ -7,10 +7,10 @@ the end of the search path.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
+import os
 import sys
-import traceback
+import zlib
 from pathlib import Path
 from types import ModuleType
 
@@ -22,8 +22,7 @@ def import_by_path(path: Path) -> ModuleType:
     it raises."""
     path = Path(path)
     resolved = path.resolve()
-    digest = hashlib.blake2s(str(resolved).encode(), digest_size=6).hexdigest()
-    name = f"_bettong_user_{digest}"
+    name = _private_name(resolved)
     if name in sys.modules:
         return sys.modules[name]
     if not resolved.is_file():
@@ -46,12 +45,23 @@ def import_by_path(path: Path) -> ModuleType:
     return module
 
 
+def _private_name(resolved: Path) -> str:
+    """One name for a file, the same in every process unless two paths have one checksum."""
+    checksum = zlib.crc32(os.fsencode(resolved))
+    name = f"_bettong_user_{resolved.stem.replace('.', '_')}_{checksum:08x}"
+    while name in sys.modules and getattr(sys.modules[name], "__file__", None) != str(resolved):
+        name += "_"
+    return name
+
+
 def _raised(path: Path, resolved: Path, error: BaseException) -> Fault:
     """What running the file raised, at the last line of the file itself that was being run."""
     if isinstance(error, SyntaxError) and error.filename == str(resolved):
         text = (error.text or "").rstrip("\n")
         place = Place(str(path), error.lineno or 0, error.offset or 0, text)
         return Fault(place, f"not Python: {error.msg}")
+    import traceback  # only a fault needs it
+
     place = Place(str(path))
     for frame in traceback.extract_tb(error.__traceback__):
         if frame.filename == str(resolved) and frame.lineno:

@@ -238,7 +238,7 @@ class Table:
 
 
 def nearest(word: str, words: Sequence[str], *, listed: bool = True) -> str:
-    """What to suggest instead of an unknown word: the most similar, else (`listed`) all there are."""
+    """What to suggest instead of an unknown word: the most similar, else (`listed`) all words."""
     import difflib  # only a mistake needs it
 
     close = difflib.get_close_matches(word, words, n=1, cutoff=0.6)

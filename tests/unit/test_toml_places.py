@@ -93,7 +93,9 @@ STRINGS = st.sampled_from(
         '"""m\nn\\"""x"""', '"""a"""""', "'''l'''''", "'''\nq ' ''r'''", '"""\\\n   cont"""',
     ]
 )  # fmt: skip
-BARE = st.sampled_from(["1", "-2_000", "0x1F", "1.5e-3", "true", "inf", "1979-05-27 07:32:00", "07:32:00"])
+BARE = st.sampled_from(
+    ["1", "-2_000", "0x1F", "1.5e-3", "true", "inf", "1979-05-27 07:32:00", "07:32:00"]
+)
 LINES = st.sampled_from(["", " ", "\n", " # c ] }\n", "\n\n  "])
 
 
@@ -115,12 +117,14 @@ def inline_tables(draw: st.DrawFn, inner: st.SearchStrategy[str]) -> str:
     return "{" + draw(GAPS) + ", ".join(pairs) + draw(GAPS) + "}"
 
 
-VALUES = st.recursive(STRINGS | BARE, lambda inner: arrays(inner) | inline_tables(inner), max_leaves=8)
+VALUES = st.recursive(
+    STRINGS | BARE, lambda inner: arrays(inner) | inline_tables(inner), max_leaves=8
+)
 
 
 @st.composite
 def documents(draw: st.DrawFn) -> str:
-    """Lines that are each TOML; some documents are not (keys given twice): those are left out by the caller."""
+    """Lines that are each TOML. A document with a key given twice is not: the caller skips it."""
     lines: list[str] = []
     for _ in range(draw(st.integers(0, 8))):
         key = ".".join(draw(st.lists(KEYS, min_size=1, max_size=3)))

@@ -1,0 +1,656 @@
+"""Flow files: what they mean, and what is said about those that are wrong."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from appliance.errors import FlowError
+from appliance.expression import parse
+from appliance.load import load, load_file, load_module
+from appliance.plan.ends import FRAME_DEFAULTS
+from appliance.plan.logical import (
+    EventTime,
+    Format,
+    Frame,
+    PythonFunction,
+    PythonStep,
+    Running,
+    Settings,
+    Spool,
+    Window,
+)
+from appliance.plan.read_step import LATER_OPERATIONS
+from appliance.schema import FieldType
+from appliance.units import duration_text, size_text
+from unit.flows import SINK, SOURCE, bare, fault, faults, read, shown
+
+MONITOR = """\
+version = 1
+name = "line-monitor"
+
+[settings]
+commit_every = "2s"
+worker = "own"
+
+[source.readings]
+tcp = { listen = "127.0.0.1:9000" }
+time = { field = "ts", unit = "ms", late = "2s" }
+schema = { device = "str", ts = "int", temp = "float", status = "str", note = "str?" }
+
+[step.hot]
+where = 'status == "ok" and temp > 15'
+set = { temp_f = "temp * 1.8 + 32" }
+
+[step.avg]
+key_by = "device"
+window = { tumbling = "10s" }
+aggregate = { n = "count()", mean = "mean(temp)" }
+having = "n > 3"
+
+[step.score]
+python = "score.py:Score"
+
+[sink.cloud]
+where = "score > 0.9"
+tcp = { connect = "127.0.0.1:9100" }
+spool = { max_bytes = "1MiB", resend_rate = "1000/s" }
+
+[sink.bad]
+from = "errors"
+file = { path = "bad.jsonl" }
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "score.py").write_text(
+        "class Score:\n    def on_event(self, event): return event\n"
+        "def score(event): return event\n"
+        "def words(event): yield 1\n"
+        "def total(state, event): return state\n"
+        "async def later(event): return event\n"
+        "class State: pass\n"
+    )
+    return tmp_path
+
+
+def step(text: str) -> str:
+    """A flow with one step of this text."""
+    return f"{SOURCE}[step.one]\n{text}\n{SINK}"
+
+
+# ---- what a flow file means ----
+
+
+def test_the_example_of_the_documents_is_read_whole(folder: Path) -> None:
+    plan = read(folder, MONITOR)
+    assert plan.name == "line-monitor"
+    assert plan.base == str(folder.resolve())
+    assert plan.settings == Settings(commit_every_us=2_000_000, worker="own")
+    source = plan.sources["readings"]
+    assert source.time == EventTime("ts", "ms", 2_000_000)
+    assert source.schema["note"] == FieldType("str", True)
+    hot, avg, score = plan.steps.values()
+    assert (hot.inputs, avg.inputs, score.inputs) == (("readings",), ("hot",), ("avg",))
+    assert hot.where == parse('status == "ok" and temp > 15')
+    assert avg.key_names == ("device",)
+    assert isinstance(avg.operation, Window)
+    assert avg.operation.size_us == 10_000_000
+    assert list(avg.operation.aggregates) == ["n", "mean"]
+    assert isinstance(score.operation, PythonStep)
+    assert score.operation.mode == "class"
+    cloud, bad = plan.sinks.values()
+    assert cloud.inputs == ("score",) and bad.inputs == ("errors",)
+    assert cloud.spool == Spool(max_bytes=1 << 20, resend_rate=1000.0)
+    assert (cloud.delivery, bad.delivery) == ("immediate", "exactly_once")
+
+
+def test_the_name_is_the_files_unless_it_is_said(folder: Path) -> None:
+    assert read(folder, SOURCE + SINK).name == "flow"
+
+
+def test_every_default_of_the_documents_is_the_dataclasses_own() -> None:
+    text = Path(__file__).parents[2].joinpath("config/defaults.toml").read_text()
+    document = tomllib.loads(text.replace('time = "arrival"', ""))
+    one = Settings()
+    assert document["settings"] == {
+        "commit_every": duration_text(one.commit_every_us),
+        "on_error": one.on_error,
+        "memory": size_text(one.memory_bytes),
+        "worker": one.worker,
+        "step_timeout": duration_text(one.step_timeout_us),
+        "clock": one.clock,
+    }
+    assert len(document["settings"]) == len(asdict(one))
+    time = EventTime()
+    assert document["source"]["time"] == {
+        "late": duration_text(time.late_us),
+        "idle": duration_text(time.idle_us or 0),
+        "max_ahead": duration_text(time.max_ahead_us).replace("1d", "24h"),
+        "when_idle": time.when_idle,
+    }
+    assert document["source"]["format"] == document["sink"]["format"] == Format().kind
+    assert document["source"]["frame_max"] == size_text(Frame().max_bytes)
+    frames = document["source"]["frame"]
+    assert frames == {kind: FRAME_DEFAULTS.get(kind, "u32") for kind in frames}
+    assert document["step"]["window"]["late_policy"] == Window("tumbling").late_policy
+    assert document["step"]["window"]["offset"] == duration_text(Window("tumbling").offset_us)
+    spool = Spool()
+    assert document["sink"]["spool"] == {
+        "max_bytes": size_text(spool.max_bytes),
+        "max_age": duration_text(spool.max_age_us),
+        "when_full": spool.when_full,
+    }
+
+
+def test_defaults_written_out_change_nothing(folder: Path) -> None:
+    """config/defaults.toml, written out in a flow, gives the flow that says nothing."""
+    text = Path(__file__).parents[2].joinpath("config/defaults.toml").read_text()
+    document = tomllib.loads(text.replace('time = "arrival"', ""))
+    settings_text = "".join(f'{key} = "{value}"\n' for key, value in document["settings"].items())
+    time = ", ".join(f'{key} = "{value}"' for key, value in document["source"]["time"].items())
+    spool = ", ".join(f'{key} = "{value}"' for key, value in document["sink"]["spool"].items())
+    explicit = f"""\
+version = 1
+[settings]
+{settings_text}
+[source.readings]
+tcp = {{ listen = "127.0.0.1:9000" }}
+format = "json"
+frame = "lines"
+frame_max = "1MiB"
+time = {{ {time} }}
+[sink.out]
+from = "readings"
+stdout = {{}}
+format = "json"
+delivery = "{document["sink"]["delivery"]["stdout"]}"
+spool = {{ {spool} }}
+"""
+    assert bare(read(folder, explicit)) == bare(read(folder, SOURCE + SINK))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('format = "json"', (Format("json"), "lines")),
+        ('format = "text"', (Format("text"), "lines")),
+        ('format = "raw"', (Format("raw"), "u32")),
+        ('format = "msgpack"', (Format("msgpack"), "u32")),
+        ('format = "msgpack"\nframe = "lines"', (Format("msgpack"), "lines")),
+        (
+            'format = "csv"',
+            (Format("csv", {"header": True, "columns": [], "delimiter": ","}), "lines"),
+        ),
+        (
+            'format = { csv = { columns = ["a", "b"], delimiter = ";" } }',
+            (Format("csv", {"header": False, "columns": ["a", "b"], "delimiter": ";"}), "lines"),
+        ),
+        (
+            'format = { binary = { fields = { letter = "s1", votes = "u32" } } }',
+            (
+                Format("binary", {"order": "big", "fields": {"letter": "s1", "votes": "u32"}}),
+                "u32",
+            ),
+        ),
+    ],
+)
+def test_formats_and_their_frames(folder: Path, text: str, expected: tuple[Format, str]) -> None:
+    source = read(folder, SOURCE + text + "\n[sink.out]\nblackhole = {}\n").sources["readings"]
+    assert (source.format, source.frame.kind) == expected
+
+
+def test_a_delimiter_and_a_limit(folder: Path) -> None:
+    text = SOURCE + 'frame = { delimiter = "\\u0000" }\nframe_max = "64KiB"\n' + SINK
+    assert read(folder, text).sources["readings"].frame == Frame("delimiter", b"\0", 65_536)
+
+
+def test_datagrams_are_messages_already(folder: Path) -> None:
+    text = 'version = 1\n[source.a]\nudp = { listen = "9000" }\n' + SINK
+    assert read(folder, text).sources["a"].frame.kind == "none"
+
+
+def test_a_text_template_is_a_sinks_format(folder: Path) -> None:
+    text = SOURCE + SINK + 'format = { text = "{word} => {count}" }\n'
+    assert read(folder, text).sinks["out"].format == Format(
+        "text", {"template": "{word} => {count}"}
+    )
+    found = fault(folder, SOURCE + 'format = { text = "{word}" }\n' + SINK)
+    assert "for sinks" in found.message
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{ tumbling = "10s" }', Window("tumbling", 10_000_000)),
+        ('{ tumbling = "1m", offset = "-5s" }', Window("tumbling", 60_000_000, 0, -5_000_000)),
+        ('{ hopping = "10s", every = "1s" }', Window("hopping", 10_000_000, 1_000_000)),
+        ("{ global = true }", Window("global")),
+        (
+            '{ global = true, every = "10s", late_policy = "drop" }',
+            Window("global", 0, 10_000_000, 0, "drop"),
+        ),
+    ],
+)
+def test_windows(folder: Path, text: str, expected: Window) -> None:
+    plan = read(folder, step(f'window = {text}\naggregate = {{ n = "count()" }}'))
+    window = plan.steps["one"].operation
+    assert isinstance(window, Window)
+    found = (window.kind, window.size_us, window.every_us, window.offset_us, window.late_policy)
+    wanted = expected
+    assert found == (
+        wanted.kind, wanted.size_us, wanted.every_us, wanted.offset_us, wanted.late_policy,
+    )  # fmt: skip
+
+
+def test_running_takes_the_aggregates_of_s12(folder: Path) -> None:
+    plan = read(folder, step('running = { s = "ema(temp, 0.1)", p = "lag(temp, 2)" }'))
+    running = plan.steps["one"].operation
+    assert isinstance(running, Running)
+    assert running.aggregates["s"].alpha == 0.1
+    assert running.aggregates["p"].n == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "name"),
+    [
+        ('python = "score.py:score"', "map", "score"),
+        ('python = "score.py:Score"', "class", "Score"),
+        ('python = { flat_map = "score.py:words" }', "flat_map", "words"),
+        ('python = { filter = "score.py:score" }', "filter", "score"),
+        ('python = "score.py:total"\nstate = "score.py:State"', "stateful", "total"),
+    ],
+)
+def test_python_steps_and_their_modes(folder: Path, text: str, mode: str, name: str) -> None:
+    operation = read(folder, step(text)).steps["one"].operation
+    assert isinstance(operation, PythonStep)
+    assert (operation.mode, operation.function.reference) == (mode, f"score.py:{name}")
+    if mode == "stateful":
+        assert isinstance(operation.state, PythonFunction)
+
+
+def test_no_python_file_is_run_by_reading_a_flow_file(folder: Path) -> None:
+    (folder / "loud.py").write_text("raise SystemExit('run')\ndef f(event): return event\n")
+    assert read(folder, step('python = "loud.py:f"')).steps["one"].operation is not None
+
+
+def test_select_as_a_list_keeps_fields_and_a_table_computes_them(folder: Path) -> None:
+    kept = read(folder, step('select = ["a b", "c"]')).steps["one"].select
+    assert list(kept or ()) == ["a b", "c"]
+    computed = read(folder, step('select = { c = "a + 1" }')).steps["one"].select
+    assert computed == {"c": parse("a + 1")}
+
+
+def test_a_key_keeps_its_fields_name_or_is_named_by_its_text(folder: Path) -> None:
+    plan = read(folder, step('key_by = ["device", "lower(  kind )"]\nnull_key = true'))
+    assert plan.steps["one"].key_names == ("device", "lower(kind)")
+    assert plan.steps["one"].null_key
+
+
+# ---- `from` ----
+
+
+def test_from_may_be_left_out_where_there_is_one_choice(folder: Path) -> None:
+    plan = read(folder, SOURCE + '[step.a]\nwhere = "x > 1"\n[step.b]\nwhere = "x > 2"\n' + SINK)
+    assert plan.steps["a"].inputs == ("readings",)
+    assert plan.steps["b"].inputs == ("a",)
+    assert plan.sinks["out"].inputs == ("b",)
+    assert read(folder, SOURCE + SINK).sinks["out"].inputs == ("readings",)
+
+
+def test_a_list_in_from_merges(folder: Path) -> None:
+    text = SOURCE + "[source.b]\nstdin = {}\n"
+    plan = read(folder, text + '[sink.out]\nfrom = ["readings", "b"]\nstdout = {}\n')
+    assert plan.sinks["out"].inputs == ("readings", "b")
+
+
+def test_from_lists_the_choices_where_there_are_several(folder: Path) -> None:
+    found = fault(folder, SOURCE + "[source.b]\nstdin = {}\n" + SINK)
+    assert "readings, b" in found.message and 'from = "readings"' in found.remedy
+
+
+# ---- variables of the environment ----
+
+
+def test_variables_are_replaced_inside_text(folder: Path) -> None:
+    text = SOURCE.replace("9000", "${PORT}") + '[sink.out]\nfile = { path = "${D:-out}/x" }\n'
+    plan = read(folder, text, {"PORT": "7000"})
+    assert plan.sources["readings"].options == {"listen": "127.0.0.1:7000"}
+    assert plan.sinks["out"].options == {"path": "out/x"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("${PORT}", "PORT is not set"),
+        ("${PORT:?ask the foreman}", "ask the foreman"),
+        ("${PORT", "not closed"),
+        ("${1X}", "no name"),
+    ],
+)
+def test_what_is_wrong_with_a_variable_is_said_once(folder: Path, text: str, message: str) -> None:
+    found = fault(folder, SOURCE.replace("127.0.0.1:9000", text) + SINK)
+    assert message in found.message
+    assert shown(found).startswith('"${')
+
+
+def test_an_empty_variable_counts_as_not_set_where_there_is_a_default(folder: Path) -> None:
+    text = SOURCE.replace("9000", "${PORT:-9001}") + SINK
+    assert read(folder, text, {"PORT": ""}).sources["readings"].options["listen"].endswith(":9001")
+
+
+# ---- faults, each at its place ----
+
+
+@pytest.mark.parametrize(
+    ("text", "word", "message", "remedy"),
+    [
+        ('whre = "a > 1"', "whre", "unknown key 'whre'", "did you mean 'where'?"),
+        ('where = "a = 1"', "=", "sets nothing", "write =="),
+        ("where = 'a >'", "", "no expression", ""),
+        ("where = 12.5", "12.5", "an expression", ""),
+        ('where = "temp"\nset = ["a"]', "[", "a table was expected", "write set"),
+        ('drop = "a b"\nselect = "c"', '"c"', "a list or a table", 'select = ["c"]'),
+        ('key_by = ["a", "b", "a"]', '"a"]', "twice", ""),
+        ("key_by = []", "[]", "the list is empty", ""),
+        ('window = { tumbling = "10s" }', "window", "has no result", "count()"),
+        ('aggregate = { n = "count()" }', "aggregate", "no window", ""),
+        ('having = "n > 1"', "having", "nothing in this step", "`where`"),
+        ('running = { n = "cuont()" }', "cuont()", "no aggregate cuont", "count()"),
+        ('null_key = "yes"', '"yes"', "true or false", ""),
+        ('state = "score.py:State"', "state", "no python function", ""),
+    ],
+)
+def test_a_fault_of_a_step_stands_at_its_place(
+    folder: Path, text: str, word: str, message: str, remedy: str
+) -> None:
+    found = fault(folder, step(text))
+    assert message in found.message
+    assert remedy in found.remedy
+    assert shown(found).startswith(word)
+
+
+def window(text: str) -> str:
+    return step(f'window = {{ {text} }}\naggregate = {{ n = "count()" }}')
+
+
+@pytest.mark.parametrize(
+    ("text", "word", "message"),
+    [
+        ("tumbling = 10", "10", "a duration such as"),
+        ('tumbling = "10 sec"', '"10', "is not a duration"),
+        ('tumbling = "0s"', '"0s"', "too short"),
+        ('hopping = "10s"', "window", "hopping needs 'every'"),
+        ('tumbling = "10s", every = "1s"', "every", "not for tumbling"),
+        ('hopping = "30d", every = "1s"', '"1s"', "2592000 windows"),
+        ('tumbling = "1s", hopping = "2s", every = "1s"', "hopping", "either"),
+        ("global = false", "false", "only true"),
+        ('global = true, offset = "1s"', "offset", "no start to move"),
+        ('tumblin = "10s"', "window", "kind is missing"),
+        ('tumbling = "10s", late_policy = "keep"', '"keep"', "is not one of"),
+    ],
+)
+def test_a_fault_of_a_window_stands_at_its_place(
+    folder: Path, text: str, word: str, message: str
+) -> None:
+    found = faults(folder, window(text))
+    assert any(message in one.message and shown(one).startswith(word) for one in found)
+
+
+@pytest.mark.parametrize("key", LATER_OPERATIONS)
+def test_steps_of_later_versions_are_named_plainly(folder: Path, key: str) -> None:
+    found = fault(folder, step(f'{key} = {{ on = "id" }}'))
+    assert found.message == f"{key!r} steps are not available in this version"
+    assert shown(found) == key
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('session = "30s", max = "1h"', "'session' windows are not available in this version"),
+        ("count = 100, every = 100", "'count' windows are not available in this version"),
+        ('trailing = "10s"', "'trailing' windows are not available in this version"),
+        ("when = 'a == 1'", "'when' windows are not available in this version"),
+        ('tumbling = "1s", early = "1s"', "'early' is not available in this version"),
+        ('tumbling = "1s", late_policy = "refire"', "'refire' is not available in this version"),
+    ],
+)
+def test_windows_of_later_versions_are_named_plainly(folder: Path, text: str, message: str) -> None:
+    assert message in [one.message for one in faults(folder, window(text))]
+
+
+@pytest.mark.parametrize(
+    ("end", "message"),
+    [
+        ("[source.x]\nmqtt = { url = 'x' }", "'mqtt' connector is not available"),
+        ("[source.x]\nstdout = { }", "'stdout' can only be a sink"),
+        ("[source.x]\ntpc = { listen = '1' }", "unknown key 'tpc'"),
+        ("[source.x]", "has nothing to connect to"),
+        ("[source.x]\nstdin = { }\ntcp = { listen = '1' }", "exactly one connector"),
+        ("[source.x]\nstdin = true", "a table was expected"),
+        ("[source.x]\ntcp = { listen = 9000 }", "listen: "),
+        ("[source.x]\ntcp = { lisen = '9000' }", "unknown key 'lisen'"),
+        ("[source.x]\nfile = { }", "path"),
+        ("[source.x]\nstdin = { }\nformat = 'jsn'", "unknown format"),
+        ("[source.x]\nstdin = { }\nformat = 'binary'", "binary needs its fields"),
+        ("[source.x]\nstdin = { }\nformat = { python = 'a.py:f' }", "'python' formats are not"),
+        ("[source.x]\nstdin = { }\nframe = 'u16'", "is not a frame"),
+        ("[source.x]\nstdin = { }\ntime = 'ts'", "not a way to tell the time"),
+        ("[source.x]\nstdin = { }\ntime = { field = 'ts' }", "'unit' is missing"),
+        ("[source.x]\nstdin = { }\ntime = { unit = 'ms' }", "a unit without a field"),
+        ("[source.x]\nstdin = { }\nschema = { a = 'number' }", "is not a type"),
+        ("[source.x]\nconnector = { host = 'x' }", "'path' is missing"),
+        ("[source.x]\nconnector = { path = 'none.py:X' }", "cannot be read"),
+        ("[source.x]\nconnector = { path = 'score.py:score' }", "a connector is a class"),
+        ("[source.x]\nconnector = { path = 'score.py:State', a = 1 }", "has no field 'a'"),
+        ("[source.Xa]\nstdin = { }", "is not a name"),
+        ("[source.errors]\nstdin = { }", "is reserved"),
+        ("[source.x]\nstdin = { }\n[step.x]\nfrom = 'x'", "the name of a source too"),
+        (
+            "[source.x]\nstdin = { }\n[sink.y]\nfrom='x'\nstdout={}\ndelivery='exactly_once'",
+            "exact",
+        ),
+    ],
+)
+def test_faults_of_sources_and_sinks(folder: Path, end: str, message: str) -> None:
+    found = faults(folder, SOURCE + '[sink.out]\nfrom = "readings"\nstdout = { }\n' + end + "\n")
+    assert any(message in one.message for one in found), [one.message for one in found]
+    assert all(one.place.line > 0 and one.place.column > 0 for one in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "remedy"),
+    [
+        ('python = "scor.py:f"', "scor.py cannot be read: No such file", ""),
+        ('python = "score.py:scorre"', "has no 'scorre'", "did you mean 'score'?"),
+        ('python = "score.py"', "is not FILE.py:NAME", ""),
+        ('python = "score.py:State"', "no method on_event", ""),
+        ('python = "score.py:later"', "is async", ""),
+        ('python = "score.py:total"', "cannot be called as total(event)", ""),
+        ('python = "score.py:score"\nstate = "score.py:State"', "score(state, event)", ""),
+        ('python = "score.py:total"\nstate = "score.py:score"', "cannot be called as score()", ""),
+        ('python = { mpa = "score.py:score" }', "unknown mode 'mpa'", "did you mean 'map'?"),
+        ("python = 3", "a text such as", ""),
+    ],
+)
+def test_python_files_are_looked_at(folder: Path, text: str, message: str, remedy: str) -> None:
+    found = fault(folder, step(text))
+    assert message in found.message and remedy in found.remedy
+
+
+def test_a_syntax_error_is_said_at_its_line_in_the_python_file(folder: Path) -> None:
+    (folder / "broken.py").write_text("x = 1\ndef f(event)\n    return event\n")
+    found = fault(folder, step('python = "broken.py:f"'))
+    assert found.place.file.endswith("broken.py") and found.place.line == 2
+    assert "not Python" in found.message
+
+
+def test_all_faults_come_at_once_and_by_line(folder: Path) -> None:
+    text = SOURCE + '[step.a]\nwhere = "x +"\nfoo = 1\n[step.b]\nfrom = "c"\n[sink.out]\nx = 1\n'
+    found = faults(folder, text)
+    lines = [one.place.line for one in found]
+    assert len(found) == 4 and lines == sorted(lines)
+
+
+def test_a_caret_points_into_an_expression(folder: Path) -> None:
+    found = fault(folder, step("where = 'temp > 15 and staus(x)'"))
+    assert shown(found).startswith("staus")
+    assert found.render().splitlines()[2].index("^") == found.place.column + 3
+
+
+def test_an_expression_over_several_lines_is_quoted(folder: Path) -> None:
+    found = fault(folder, step('where = """\nx > 1 and\ny ! 2"""'))
+    assert "y ! 2" in found.message
+    assert found.place.line == 5
+
+
+# ---- what is no flow file at all ----
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column"),
+    [
+        ("version = ", 1, 11),
+        ("a = 1\nname = oops\n", 2, 8),
+        ("[a\n", 1, 3),
+        ("a = 1\na = 2\n", 2, 6),
+    ],
+)
+def test_what_is_not_toml_has_its_place(folder: Path, text: str, line: int, column: int) -> None:
+    found = fault(folder, text)
+    assert found.message.startswith("not TOML: ")
+    assert (found.place.line, found.place.column) == (line, column)
+
+
+def test_a_text_without_quotes_is_the_usual_mistake(folder: Path) -> None:
+    assert fault(folder, "name = monitor\n").remedy == 'a text stands in quotes: "monitor"'
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe", b'a = 1\nb = "\xc3"\n'])
+def test_what_is_not_utf8_has_its_place(folder: Path, data: bytes) -> None:
+    (folder / "x.toml").write_bytes(data)
+    with pytest.raises(FlowError, match="not UTF-8"):
+        load_file(folder / "x.toml")
+
+
+def test_brackets_without_end_are_one_message(folder: Path) -> None:
+    assert "nested too deeply" in fault(folder, "a = " + "[" * 100_000).message
+
+
+def test_a_missing_file_is_one_message(folder: Path) -> None:
+    with pytest.raises(FlowError, match="there is no such file"):
+        load_file(folder / "none.toml")
+
+
+def test_a_huge_file_is_refused_without_reading_it_all(folder: Path) -> None:
+    (folder / "x.toml").write_bytes(b"#" * (2 << 20))
+    with pytest.raises(FlowError, match="this is not a flow file"):
+        load_file(folder / "x.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[sink.out]\nstdout = {}\n[source.a]\nstdin = {}\n", "'version' is missing"),
+        ("version = 2\n" + SOURCE.partition("\n")[2] + SINK, "version 2 of the flow file"),
+        (SOURCE, "the flow has no sink"),
+        ("version = 1\nsource = 3\n" + SINK, "a table was expected"),
+        ('version = 1\nname = "a/b"\n' + SOURCE.partition("\n")[2] + SINK, "not a name for a flow"),
+    ],
+)
+def test_faults_of_the_whole_file(folder: Path, text: str, message: str) -> None:
+    assert any(message in one.message for one in faults(folder, text))
+
+
+def test_an_empty_file_is_told_what_it_needs(folder: Path) -> None:
+    messages = [one.message for one in faults(folder, "")]
+    assert messages == ["'version' is missing", "the flow has no source", "the flow has no sink"]
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_no_damage_to_a_flow_file_ends_in_a_traceback(folder: Path, data: st.DataObject) -> None:
+    """Cut, doubled or replaced pieces: a plan or a FlowError, and every fault can be shown."""
+    start = data.draw(st.integers(0, len(MONITOR) - 1))
+    end = data.draw(st.integers(start, min(len(MONITOR), start + 30)))
+    pieces = ["", "1", '"', "'", "[]", "{}", "{ a = 1 }", "true", "\n", "é", MONITOR[start:end] * 2]
+    text = MONITOR[:start] + data.draw(st.sampled_from(pieces)) + MONITOR[end:]
+    try:
+        read(folder, text)
+    except FlowError as error:
+        assert error.faults and all(fault.render() for fault in error.faults)
+
+
+# ---- several files, folders, modules ----
+
+
+def test_a_folder_gives_its_flows_by_name(folder: Path) -> None:
+    for name in ("b", "a"):
+        (folder / f"{name}.toml").write_text(SOURCE + SINK)
+    assert [plan.name for plan in load([folder])] == ["a", "b"]
+
+
+def test_faults_of_several_files_come_together(folder: Path) -> None:
+    (folder / "a.toml").write_text("version = 3\n")
+    (folder / "b.toml").write_text("x")
+    with pytest.raises(FlowError) as caught:
+        load([folder / "a.toml", folder / "b.toml", folder / "c.toml", folder / "d.txt"])
+    files = [Path(fault.place.file).name for fault in caught.value.faults]
+    assert set(files) == {"a.toml", "b.toml", "c.toml", "d.txt"}
+
+
+def test_two_flows_of_one_name_are_refused(folder: Path) -> None:
+    (folder / "a.toml").write_text('name = "x"\n' + SOURCE + SINK)
+    (folder / "b.toml").write_text('name = "x"\n' + SOURCE + SINK)
+    with pytest.raises(FlowError, match="a second flow named 'x'"):
+        load([folder])
+
+
+def test_a_module_gives_its_flows_in_order(folder: Path) -> None:
+    (folder / "app.py").write_text(
+        "from appliance import Flow, stdin, stdout\n"
+        "two, one = Flow('two'), Flow('one')\n"
+        "for flow in (one, two): flow.source(stdin()).sink(stdout())\n"
+    )
+    assert [plan.name for plan in load_module(folder / "app.py")] == ["two", "one"]
+    assert not any(name == "app" for name in sys.modules)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("x = 1\n", 0, "there is no Flow"),
+        ("x = 1\nraise ValueError('no')\n", 2, "ValueError: no"),
+        ("import sys\n\nsys.exit(3)\n", 3, "SystemExit: 3"),
+        ("def f(:\n", 1, "not Python"),
+        ("import nothing_of_this_name\n", 1, "No module named"),
+    ],
+)
+def test_what_a_module_raises_is_a_fault_at_its_line(
+    folder: Path, text: str, line: int, message: str
+) -> None:
+    path = folder / "app.py"
+    path.write_text(text)
+    with pytest.raises(FlowError) as caught:
+        load_module(path)
+    (found,) = caught.value.faults
+    assert message in found.message and found.place.line == line
+
+
+def test_loading_stays_cheap() -> None:
+    """Start-up has a budget: a flow file brings in no face, no event loop, no Python API."""
+    code = (
+        "import sys, appliance, appliance.load\n"
+        "bad = {'click', 'rich', 'asyncio', 'aiohttp', 'appliance.flow'} & set(sys.modules)\n"
+        "sys.exit(', '.join(sorted(bad)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
