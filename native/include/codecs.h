@@ -5,6 +5,7 @@
 #include "decode.h"
 #include "encode.h"
 #include "number.h"
+#include "pack_put.h"
 
 /* ---- shared ---- */
 
@@ -30,14 +31,20 @@ static inline uint64_t load_little_u64 (const void *p) {
     return order_is_big() ? __builtin_bswap64 (load_u64 (p)) : load_u64 (p);
 }
 
-/* Text that has 7 readable bytes behind it; short ASCII is answered here. */
+/* Short texts with 8 readable bytes are answered here: the first `size` of eight bytes. */
+static inline uint64_t first_bytes (const char *p, uint32_t size) {
+    return size == 0 ? 0 : load_little_u64 (p) << (64 - 8 * size);
+}
 static inline bool text_is_utf8 (const char *p, uint32_t size) {
-    if (likely (size <= 8)) {
-        uint64_t kept = size == 0 ? 0 : ~(uint64_t) 0 >> (64 - 8 * size);
-        if (likely ((load_little_u64 (p) & kept & 0x8080808080808080u) == 0))
-            return true;
-    }
+    if (likely (size <= 8) && likely ((first_bytes (p, size) & 0x8080808080808080u) == 0))
+        return true;
     return utf8_valid (p, size);
+}
+static inline bool key_equals (const char *a, uint32_t a_size, const char *b, uint32_t b_size) {
+    if (unlikely (a_size != b_size))
+        return false;
+    return likely (a_size <= 8) ? first_bytes (a, a_size) == first_bytes (b, a_size)
+                                : memcmp (a, b, a_size) == 0;
 }
 
 static inline value_t value_of_u64 (uint64_t u) {
@@ -60,8 +67,26 @@ bool csv_delimiter (const value_t *map, char *delimiter, fault_t *fault);
 
 /* ---- decoders ---- */
 
-/* The writers of pack.h ask for room for their longest head, even for a short one at the end. */
-enum { PACK_ROOM = 16 };
+/* A scalar into memory that has room: its bytes and SCALAR_HEAD_MAX; and behind the last one PACK_HEAD_ROOM. */
+enum { SCALAR_HEAD_MAX = 9, COUNT_HEAD_MAX = 5, TEXT_HEAD_MAX = 5 };
+static inline char *put_text (char *p, const char *text, uint32_t size) {
+    p = pack_put_text_head (p, size);
+    memcpy (p, text, size);
+    return p + size;
+}
+static inline char *put_scalar (char *p, const value_t *value) {
+    switch (value->tag) {
+    case TAG_BOOL: return pack_put_first (p, value->i ? FIRST_TRUE : FIRST_FALSE);
+    case TAG_INT: return pack_put_int (p, value->i);
+    case TAG_FLOAT: return pack_put_float (p, value->f);
+    case TAG_STR: return put_text (p, value->p, value->size);
+    case TAG_BYTES:
+        p = pack_put_bytes_head (p, value->size);
+        memcpy (p, value->p, value->size);
+        return p + value->size;
+    default: return pack_put_first (p, FIRST_NIL);
+    }
+}
 
 typedef struct csv_decoder csv_decoder_t;
 csv_decoder_t *csv_decoder_new (const value_t *map, const fields_t *fields, fault_t *fault);
@@ -95,7 +120,8 @@ bool csv_write_header (char delimiter, const layout_t *layout, buffer_t *out, fa
 bool csv_write_record (char delimiter, const layout_t *layout, const value_t *row, buffer_t *out,
                        uint64_t *nans, fault_t *fault);
 
-bool msgpack_write_record (const layout_t *layout, const value_t *row, buffer_t *out, fault_t *fault);
+bool msgpack_write_record (const layout_t *layout, const value_t *row, buffer_t *out, uint64_t *nans,
+                           fault_t *fault);
 
 typedef struct binary_encoder binary_encoder_t;
 binary_encoder_t *binary_encoder_new (const value_t *map, fault_t *fault);

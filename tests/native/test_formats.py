@@ -334,17 +334,17 @@ SCALARS = st.one_of(
     st.booleans(),
     st.integers(-(2**63), 2**64 - 1),
     st.floats(),
-    st.text(max_size=40),
-    st.binary(max_size=40),
+    st.text(max_size=9),
+    st.binary(max_size=9),
 )
 NESTED = st.recursive(
     SCALARS,
     lambda inner: st.one_of(
         st.lists(inner, max_size=5), st.dictionaries(st.text(max_size=5), inner, max_size=5)
     ),
-    max_leaves=12,
+    max_leaves=8,
 )
-RECORDS = st.dictionaries(st.text("abcd", max_size=2), NESTED, max_size=20)
+RECORDS = st.dictionaries(st.text("abcd", max_size=2), NESTED, max_size=9)
 
 
 def inside(thing: Any) -> Any:
