@@ -189,6 +189,10 @@ static void make_groups (aggregates_t *self) {
         list_members (self, &self->groups[g], members);
         members += self->groups[g].count;
     }
+    const aggregate_group_t *group = &self->groups[0];
+    if (self->group_count == 1 && group->where == SLOT_NONE && group->count == group->quick &&
+        (group->accepts & TAKES (TAG_FLOAT)) && group->argument != SLOT_NONE)
+        self->lone = group;
 }
 
 static aggregates_t *allocate (uint32_t count) {

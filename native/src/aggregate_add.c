@@ -74,19 +74,18 @@ static inline void add_mean (acc_mean_t *mean, const value_t *value) {
     mean->count++;
 }
 
+static void add_other_extreme (kept_t *kept, const value_t *value, bool smallest) {
+    value_t before = kept_value (kept);
+    int order = kept->tag == TAG_MISSING ? 0 : kept_order (value, &before);
+    if (kept->tag == TAG_MISSING || (smallest ? order < 0 : order > 0))
+        kept_put (kept, value);
+}
+
 static inline void add_extreme (kept_t *kept, const value_t *value, bool smallest) {
-    if (likely (kept->tag == value->tag && value->tag == TAG_FLOAT)) {
-        if (smallest ? value->f < kept->f : value->f > kept->f)
-            kept->f = value->f;
-    } else if (kept->tag == value->tag && value->tag == TAG_INT) {
-        if (smallest ? value->i < kept->i : value->i > kept->i)
-            kept->i = value->i;
-    } else {
-        value_t before = kept_value (kept);
-        int order = kept->tag == TAG_MISSING ? 0 : kept_order (value, &before);
-        if (kept->tag == TAG_MISSING || (smallest ? order < 0 : order > 0))
-            kept_put (kept, value);
-    }
+    if (unlikely (kept->tag != TAG_FLOAT || value->tag != TAG_FLOAT))
+        add_other_extreme (kept, value, smallest);
+    else if (smallest ? value->f < kept->f : value->f > kept->f)
+        kept->f = value->f;
 }
 
 /* A number into the first accumulator of each common kind. */
@@ -248,8 +247,37 @@ void aggregates_apply (const aggregates_t *self, void *payload, const value_t *r
     apply_all (self, payload, row, time_us);
 }
 
+/* The commonest of all: floats of one argument, seen before. False, and nothing changed, when it is not that. */
+static inline bool add_float (const aggregate_group_t *group, char *payload, const value_t *value) {
+    double x = value->f;
+    if (value->tag != TAG_FLOAT)
+        return false;
+    if (group->ordered != NO_OFFSET &&
+        (((kept_t *) accumulator_at (payload, group->ordered))->tag != TAG_FLOAT || x != x))
+        return false;
+    if (group->count_at != NO_OFFSET)
+        ++*(uint64_t *) accumulator_at (payload, group->count_at);
+    if (group->sum_at != NO_OFFSET)
+        add_sum (accumulator_at (payload, group->sum_at), value);
+    if (group->mean_at != NO_OFFSET) {
+        acc_mean_t *mean = accumulator_at (payload, group->mean_at);
+        add_exactly (&mean->sum, &mean->lost, x);
+        mean->count++;
+    }
+    if (group->min_at != NO_OFFSET)
+        add_extreme (accumulator_at (payload, group->min_at), value, true);
+    if (group->max_at != NO_OFFSET)
+        add_extreme (accumulator_at (payload, group->max_at), value, false);
+    return true;
+}
+
 bool aggregates_add (const aggregates_t *self, void *payload, const value_t *row, int64_t time_us,
                      fault_t *fault) {
+    if (self->lone && likely (add_float (self->lone, payload, &row[self->lone->argument]))) {
+        for (uint32_t i = 0; i < self->plain_count; i++)
+            ++*(uint64_t *) accumulator_at (payload, self->plain[i]);
+        return true;
+    }
     if (unlikely (!check_all (self, payload, row, time_us, fault)))
         return false;
     apply_all (self, payload, row, time_us);

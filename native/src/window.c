@@ -131,9 +131,8 @@ static void take_back (window_t *self, const touched_t *touched) {
     self->rows--;
 }
 
-/* The key's row in a pane, and whether the record can go into it. */
-static inline bool touch (window_t *self, pane_t *pane, const bkey_t *key, const value_t *row, int64_t time_us,
-                          touched_t *touched, fault_t *fault) {
+/* The key's row in a pane. */
+static inline bool touch (window_t *self, pane_t *pane, const bkey_t *key, touched_t *touched, fault_t *fault) {
     table_row_t found;
     if (unlikely (!table_put (pane->table, key, &found, &touched->is_new)))
         return fault_set (fault, REASON_LIMIT, "no memory for a window's key");
@@ -141,15 +140,7 @@ static inline bool touch (window_t *self, pane_t *pane, const bkey_t *key, const
     touched->payload = found.payload;
     touched->index = found.index;
     self->rows += touched->is_new;
-    if (likely (aggregates_check (self->aggregates, found.payload, row, time_us, fault)))
-        return true;
-    take_back (self, touched);
-    return false;
-}
-
-static inline void apply (window_t *self, const touched_t *touched, const value_t *row, int64_t time_us) {
-    aggregates_apply (self->aggregates, touched->payload, row, time_us);
-    table_mark (touched->pane->table, touched->index);
+    return true;
 }
 
 static inline int64_t floor_multiple (int64_t time_us, int64_t every, int64_t offset) {
@@ -192,14 +183,20 @@ static enum window_added add_hopping (window_t *self, const bkey_t *key, const v
     uint32_t place = window_find (self, start);
     for (uint32_t i = 0; i < open; i++, start += self->every) {
         pane_t *pane = window_open (self, place + i, start, fault);
-        if (pane && touch (self, pane, key, row, time_us, &self->touched[i], fault))
-            continue;
+        touched_t *touched = &self->touched[i];
+        if (pane && touch (self, pane, key, touched, fault)) {
+            if (likely (aggregates_check (self->aggregates, touched->payload, row, time_us, fault)))
+                continue;
+            take_back (self, touched);
+        }
         while (i-- > 0)
             take_back (self, &self->touched[i]);
         return WINDOW_FAULT;
     }
-    for (uint32_t i = 0; i < open; i++)
-        apply (self, &self->touched[i], row, time_us);
+    for (uint32_t i = 0; i < open; i++) {
+        aggregates_apply (self->aggregates, self->touched[i].payload, row, time_us);
+        table_mark (self->touched[i].pane->table, self->touched[i].index);
+    }
     return WINDOW_ADDED;
 }
 
@@ -218,9 +215,13 @@ static enum window_added add_tumbling (window_t *self, const bkey_t *key, const 
     }
     if (unlikely (pane->end <= bound))
         return WINDOW_LATE;
-    if (unlikely (!touch (self, pane, key, row, time_us, &touched, fault)))
+    if (unlikely (!touch (self, pane, key, &touched, fault)))
         return WINDOW_FAULT;
-    apply (self, &touched, row, time_us);
+    if (unlikely (!aggregates_add (self->aggregates, touched.payload, row, time_us, fault))) {
+        take_back (self, &touched);
+        return WINDOW_FAULT;
+    }
+    table_mark (pane->table, touched.index);
     return WINDOW_ADDED;
 }
 

@@ -1,0 +1,49 @@
+/* window.h: one window step: panes of keyed accumulators, closed by the watermark (S13–S16). */
+#ifndef BETTONG_WINDOW_H
+#define BETTONG_WINDOW_H
+
+#include "aggregate.h"
+#include "key.h"
+
+typedef struct window window_t;
+
+/* Windows open at a time, and windows that one record of a hopping window falls into. */
+enum { WINDOW_PANES_MAX = 100000 };
+/* Sizes, steps and offsets up to 2^60 µs (36,000 years), times up to 2^61 on either side of 1970: so that no sum of
+ * them leaves 64 bits. A record beyond is a fault (REASON_TIME). */
+#define WINDOW_SIZE_MAX ((int64_t) 1 << 60)
+#define WINDOW_TIME_MAX ((int64_t) 1 << 61)
+
+/* From the program: {"kind": "tumbling" | "hopping" | "global", "size", "every", "offset" (µs; global: every 0 =
+ * at every record), "aggregates": […], "start": slot, "end": slot, "keys": [slots for the key's values]}. */
+window_t *window_new (const value_t *map, fault_t *fault);
+void window_destroy (window_t **self_p);
+
+/* Called once per result, the result's slots (keys, start, end, aggregates) filled; `key` is the row's key. A
+ * global window that answers every record gives INT64_MIN for the end: the result speaks at its record's time. */
+typedef void window_emit_fn (void *context, const bkey_t *key, int64_t start_us, int64_t end_us);
+
+enum window_added { WINDOW_ADDED, WINDOW_LATE, WINDOW_FAULT };
+/* Add a record. `partition_watermark_us` is its own partition's as it stood before this record (S15).
+ * A global window without `every` emits at once. */
+enum window_added window_add (window_t *self, const bkey_t *key, value_t *row, int64_t time_us,
+                              int64_t partition_watermark_us, arena_t *scratch, window_emit_fn *emit,
+                              void *context, fault_t *fault);
+/* The smallest end that is open (INT64_MAX: none): close only when the watermark reaches it. A global window with
+ * `every` first asks for any watermark at all, to know which multiple of `every` comes next. */
+int64_t window_due (const window_t *self);
+/* Close everything with end ≤ watermark, by (end, start), then by first appearance (S16). INT64_MAX closes all.
+ * Scratch is released after each result. Emitting may add to other windows, never to this one. */
+void window_advance (window_t *self, int64_t watermark_us, value_t *row, arena_t *scratch, window_emit_fn *emit,
+                     void *context);
+
+uint64_t window_bytes (const window_t *self);
+uint64_t window_keys (const window_t *self); /* open (key, window) pairs */
+
+/* Dirty rows since the last freeze, sorted by shard; each a packed list
+ * [shard, key bytes (bin), start, end, order, accumulators | nil when closed] (docs/formats/state-rows.md).
+ * Appends to `out`; adds the number of rows to *rows. False, `out` and the dirty rows as they were, when there is no
+ * memory. */
+bool window_freeze (window_t *self, buffer_t *out, uint64_t *rows);
+
+#endif
