@@ -20,7 +20,7 @@ MICROSECOND = timedelta(microseconds=1)
 
 
 def read(text: bytes) -> tuple[int | float | None, int]:
-    """What `number_read` makes of it, and how many bytes it took; nothing is readable beyond the eight promised."""
+    """What `number_read` makes of it, and how many bytes it took; eight more are readable."""
     block = ffi.new("char[]", text + b"\n" + b"9" * 7)
     value = ffi.new("value_t *")
     end = lib.number_read(block, value)
