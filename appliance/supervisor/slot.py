@@ -67,7 +67,7 @@ class Slot:
 
     def stop(self, now_s: float) -> None:
         """Ask it to finish what it has read; bounded."""
-        if self._stopping:
+        if self._stopping or self.finished:
             return
         self._stopping = True
         if self.child is None:
@@ -101,7 +101,8 @@ class Slot:
 
     def hear(self, now_s: float) -> None:
         """Its channel is ready: take what has come, send what waits."""
-        assert self.child is not None
+        if self.child is None:  # reaped in the same round
+            return
         try:
             self.child.channel.flush()
             for message in self.child.channel.receive():
