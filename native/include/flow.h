@@ -90,6 +90,8 @@ typedef struct flow {
     bool dirty;   /* something changed since the last cut */
     int64_t commit_every_us;
 
+    fault_t fault; /* of the record at hand: one for all, as clearing one for each would cost more than the work */
+
     /* The record at hand. */
     int64_t time_us;
     partition_t *partition; /* lineage; NULL for what no single partition caused */
@@ -128,9 +130,9 @@ void flow_advance (flow_t *self);
 int64_t flow_advance_arrival (flow_t *self, int64_t now_us);
 
 /* errors.c: set the record at hand aside. `step` names where; `layout` (the record as it entered the step) or,
- * when NULL, the raw bytes go along. Frees the fault's traceback. */
+ * when NULL, the raw bytes go along. `fault` says why, and is empty afterwards. */
 void flow_put_aside (flow_t *self);
-void flow_error (flow_t *self, const step_t *step, const layout_t *layout, fault_t *fault);
+void flow_error (flow_t *self, const step_t *step, const layout_t *layout);
 bool flow_kept_errors (const flow_t *self, buffer_t *out, uint32_t *count);
 
 #endif

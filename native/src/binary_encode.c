@@ -1,5 +1,5 @@
-/* binary_encode.c: records as messages of fixed size. Every field must fit its type exactly: nothing is cut short,
- * wrapped or rounded but the digits of f32. */
+/* binary_encode.c: records as messages of fixed size. Every field must fit its type exactly: nothing is cut
+ * short, wrapped or rounded but the digits of f32. */
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>

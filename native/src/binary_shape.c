@@ -1,5 +1,5 @@
-/* binary_shape.c: the fields of binary messages as the flow file names them: `u8` … `u64`, `i8` … `i64`, `f32`, `f64`
- * and `sN`, N bytes of text. */
+/* binary_shape.c: the fields of binary messages as the flow file names them: `u8` … `u64`, `i8` … `i64`,
+ * `f32`, `f64` and `sN`, N bytes of text. */
 #include <stdlib.h>
 
 #include "codecs.h"
@@ -37,23 +37,16 @@ static bool take_type (binary_item_t *item, const value_t *word) {
     return word->tag == TAG_STR && word->size > 0 && *word->p == 's' && take_text_size (item, word);
 }
 
-/* One [name, type]; `name` is where its copy goes. */
-static bool take_item (binary_shape_t *self, const value_t *pair, char *name, fault_t *fault) {
-    value_t word = {.tag = TAG_MISSING}, text = {.tag = TAG_MISSING};
-    uint32_t count = 0;
-    const char *end = pair->p + pair->size;
-    const char *p = pair->tag == TAG_LIST ? pack_open (pair, &count) : NULL;
-    if (count == 2)
-        p = pack_read (p, end, &text);
-    if (count == 2 && p != NULL)
-        p = pack_read (p, end, &word);
+/* A name, copied to `to`, and its type. */
+static bool take_item (binary_shape_t *self, const value_t *name, const value_t *type, char *to,
+                       fault_t *fault) {
     binary_item_t *item = &self->items[self->count];
-    if (count != 2 || p == NULL || text.tag != TAG_STR || !take_type (item, &word))
+    if (name->tag != TAG_STR || !take_type (item, type))
         return fault_set (fault, REASON_DECODE,
                           "a binary field is a name and one of u8 to u64, i8 to i64, f32, f64, sN");
-    memcpy (name, text.p, text.size);
-    item->name = name;
-    item->name_size = text.size;
+    memcpy (to, name->p, name->size);
+    item->name = to;
+    item->name_size = name->size;
     item->offset = self->size;
     self->size += item->size;
     self->count++;
@@ -63,8 +56,27 @@ static bool take_item (binary_shape_t *self, const value_t *pair, char *name, fa
     for (binary_item_t *other = self->items; other < item; other++)
         if (text_equals (other->name, other->name_size, item->name, item->name_size))
             return fault_set (fault, REASON_DECODE, "the binary field %.*s is there twice",
-                              (int) item->name_size, name);
+                              (int) item->name_size, to);
     return true;
+}
+
+/* The next name and type: a pair of the map, or a list of two in the list. */
+static const char *next_pair (const value_t *fields, const char *p, value_t *name, value_t *type) {
+    const char *end = fields->p + fields->size;
+    value_t pair;
+    uint32_t count = 0;
+    if (fields->tag == TAG_MAP) {
+        p = pack_read (p, end, name);
+        return p != NULL ? pack_read (p, end, type) : NULL;
+    }
+    p = pack_read (p, end, &pair);
+    if (p == NULL || pair.tag != TAG_LIST)
+        return NULL;
+    const char *inner = pack_open (&pair, &count);
+    if (count != 2)
+        return NULL;
+    inner = pack_read (inner, end, name);
+    return inner != NULL && pack_read (inner, end, type) != NULL ? p : NULL;
 }
 
 static bool take_order (binary_shape_t *self, const value_t *map, fault_t *fault) {
@@ -78,12 +90,12 @@ static bool take_order (binary_shape_t *self, const value_t *map, fault_t *fault
 }
 
 bool binary_shape_init (binary_shape_t *self, const value_t *map, fault_t *fault) {
-    value_t list, pair;
+    value_t list;
     uint32_t count = 0;
     *self = (binary_shape_t){.count = 0};
     if (!take_order (self, map, fault))
         return false;
-    if (!pack_get (map, "fields", 6, &list) || list.tag != TAG_LIST)
+    if (!pack_get (map, "fields", 6, &list) || list.tag < TAG_LIST)
         return fault_set (fault, REASON_DECODE, "a binary format needs a list of fields");
     const char *p = pack_open (&list, &count);
     /* The names are part of the list's bytes: its size is room enough for their copies. */
@@ -94,9 +106,10 @@ bool binary_shape_init (binary_shape_t *self, const value_t *map, fault_t *fault
         ok = fault_set (fault, REASON_LIMIT, "no memory for a format");
     char *name = self->names;
     for (uint32_t i = 0; ok && i < count; i++) {
-        p = pack_read (p, list.p + list.size, &pair);
-        ok = p != NULL ? take_item (self, &pair, name, fault)
-                       : fault_set (fault, REASON_DECODE, "the list of binary fields is malformed");
+        value_t field, type;
+        p = next_pair (&list, p, &field, &type);
+        ok = p != NULL ? take_item (self, &field, &type, name, fault)
+                       : fault_set (fault, REASON_DECODE, "a binary field is a name and a type");
         if (ok)
             name += self->items[i].name_size;
     }

@@ -1,12 +1,13 @@
 /* csv_decode.c: CSV as RFC 4180 has it, a record a message.
  *
- * - A quoted cell may hold delimiters and doubled quotes. Line breaks inside quotes are not supported in frames
- *   of lines: the framer ends the message there, and the quote is then without its end, a fault.
+ * - A quoted cell may hold delimiters and doubled quotes. Line breaks inside quotes are not supported in
+ *   frames of lines: the framer ends the message there, and the quote is then without its end, a fault.
  * - Quotes protect bytes, they say nothing about the type. An empty cell is null, quoted or not.
- * - A column whose field is declared as str is text, as bool `true` or `false`. In all others, JSON numbers are
- *   numbers and everything else is text, to be held against the declared types by fields_check.
- * - With a header, the first record of a partition names the columns, unless `columns` does; then it is passed
- *   over. Of columns of the same name the last one counts. Every record has as many cells as there are columns. */
+ * - A column whose field is declared as str is text, as bool `true` or `false`. In all others, JSON numbers
+ *   are numbers and everything else is text, to be held against the declared types by fields_check.
+ * - With a header, the first record of a partition names the columns, unless `columns` does; then it is
+ *   passed over. Of columns of the same name the last one counts. Every record has as many cells as there
+ *   are columns. */
 #include <stdlib.h>
 
 #include "codecs.h"
@@ -62,7 +63,8 @@ static inline const char *plain_cell (const csv_decoder_t *self, const char *p, 
     return stop;
 }
 
-/* The text of a cell with doubled quotes, in scratch. `p` is the first byte, *stop becomes the closing quote. */
+/* The text of a cell with doubled quotes, in scratch. `p` is the first byte, *stop becomes the closing
+ * quote. */
 static char *undouble (const char *p, const char *end, const char **stop, size_t *size, arena_t *scratch,
                        fault_t *fault) {
     size_t mark = arena_mark (scratch);
@@ -167,8 +169,9 @@ static bool fault_count (const csv_columns_t *columns, bool more, uint32_t count
                       more ? "more than " : "", count, columns->count);
 }
 
-/* `*map` is NULL or the whole record's map: its head is written, and there is room for every cell. Columns that
- * were bound to the fields of another format (one that shares the partition's state) fill the map only. */
+/* `*map` is NULL or the whole record's map: its head is written, and there is room for every cell. Columns
+ * that were bound to the fields of another format (one that shares the partition's state) fill the map
+ * only. */
 static bool read_record (const csv_decoder_t *self, const csv_columns_t *columns, const char *p,
                          const char *end, value_t *row, char **map, arena_t *scratch, fault_t *fault) {
     char *out = *map;
@@ -288,6 +291,11 @@ static bool take_columns (csv_decoder_t *self, const value_t *list, fault_t *fau
     return self->columns != NULL && csv_columns_bind (self->columns, fault);
 }
 
+static bool is_empty (const value_t *list) {
+    uint32_t count = 1;
+    return list->tag == TAG_LIST && pack_open (list, &count) != NULL && count == 0;
+}
+
 csv_decoder_t *csv_decoder_new (const value_t *map, const fields_t *fields, fault_t *fault) {
     csv_decoder_t *self = calloc (1, sizeof *self);
     value_t header, columns;
@@ -297,7 +305,7 @@ csv_decoder_t *csv_decoder_new (const value_t *map, const fields_t *fields, faul
     }
     self->fields = fields;
     self->header = pack_get (map, "header", 6, &header) && header.tag == TAG_BOOL && header.i;
-    bool named = pack_get (map, "columns", 7, &columns) && columns.tag != TAG_NULL;
+    bool named = pack_get (map, "columns", 7, &columns) && columns.tag != TAG_NULL && !is_empty (&columns);
     bool ok = csv_delimiter (map, &self->delimiter, fault);
     if (ok && named)
         ok = take_columns (self, &columns, fault);

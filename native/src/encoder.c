@@ -16,9 +16,9 @@ struct encoder {
     uint8_t envelope; /* enum envelope */
     char delimiter[DELIMITER_BYTES_MAX];
     uint32_t delimiter_size;
-    char cell_delimiter;
     bool header; /* CSV: the names come first */
     template_t *template;
+    csv_encoder_t *csv;
     binary_encoder_t *binary;
 };
 
@@ -40,7 +40,7 @@ static bool write_body (const encoder_t *self, const layout_t *layout, const val
                         uint64_t *nans, fault_t *fault) {
     switch (self->kind) {
     case ENCODER_TEXT: return template_write (self->template, layout, row, out, nans, fault);
-    case ENCODER_CSV: return csv_write_record (self->cell_delimiter, layout, row, out, nans, fault);
+    case ENCODER_CSV: return csv_write_record (self->csv, layout, row, out, nans, fault);
     case ENCODER_MSGPACK: return msgpack_write_record (layout, row, out, nans, fault);
     case ENCODER_RAW: return raw_write_record (layout, row, out, fault);
     case ENCODER_BINARY: return binary_write_record (self->binary, layout, row, out, fault);
@@ -72,7 +72,7 @@ static bool envelope_close (const encoder_t *self, size_t start, buffer_t *out, 
 
 static bool write_header (const encoder_t *self, const layout_t *layout, buffer_t *out, fault_t *fault) {
     size_t start = out->size;
-    return envelope_open (self, out, fault) && csv_write_header (self->cell_delimiter, layout, out, fault) &&
+    return envelope_open (self, out, fault) && csv_write_header (self->csv, layout, out, fault) &&
            envelope_close (self, start, out, fault);
 }
 
@@ -144,9 +144,9 @@ static bool take_template (encoder_t *self, const value_t *map, fault_t *fault) 
 }
 
 static bool take_csv (encoder_t *self, const value_t *map, fault_t *fault) {
-    value_t header;
-    self->header = pack_get (map, "header", 6, &header) && header.tag == TAG_BOOL && header.i;
-    return csv_delimiter (map, &self->cell_delimiter, fault);
+    self->csv = csv_encoder_new (map, fault);
+    self->header = self->csv != NULL && csv_wants_header (self->csv);
+    return self->csv != NULL;
 }
 
 static bool encoder_init (encoder_t *self, const value_t *map, fault_t *fault) {
@@ -183,6 +183,7 @@ void encoder_destroy (encoder_t **self_p) {
     if (self == NULL)
         return;
     template_destroy (&self->template);
+    csv_encoder_destroy (&self->csv);
     binary_encoder_destroy (&self->binary);
     free (self);
     *self_p = NULL;

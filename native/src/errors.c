@@ -16,10 +16,9 @@ static void decode_whole (flow_t *self, const layout_t *layout) {
     source_t *source = self->partition ? self->partition->source : NULL;
     if (!source || !source->whole || !self->raw || layout->rest_slot != source->whole_slot)
         return;
-    fault_t fault = {0};
     self->row[source->whole_slot] = value_missing ();
     if (format_decode (source->whole, self->partition->format, self->raw, self->raw_size, self->row,
-                       &self->lane->scratch, &fault) != DECODED_ROW)
+                       &self->lane->scratch, &self->fault) != DECODED_ROW)
         self->row[source->whole_slot] = value_missing ();
 }
 
@@ -81,38 +80,46 @@ static void keep (flow_t *self) {
     }
 }
 
-void flow_error (flow_t *self, const step_t *step, const layout_t *layout, fault_t *fault) {
-    self->reasons[fault->reason < REASON_COUNT ? fault->reason : REASON_NONE]++;
+/* The fault is moved out of the flow, for what reads `errors` may fail in its turn. */
+static void put_out (flow_t *self, const step_t *step, const layout_t *layout) {
+    fault_t fault = self->fault;
+    size_t mark = arena_mark (&self->lane->scratch);
+    self->in_error = true;
+    self->fault.traceback = NULL;
+    fill (self, step, layout, &fault);
+    if (self->errors_next.count)
+        flow_run (self, &self->errors_next);
+    else
+        keep (self);
+    self->in_error = false;
+    arena_release (&self->lane->scratch, mark);
+    free (fault.traceback);
+}
+
+void flow_error (flow_t *self, const step_t *step, const layout_t *layout) {
+    uint32_t reason = self->fault.reason;
+    self->reasons[reason < REASON_COUNT ? reason : REASON_NONE]++;
     self->error_count++;
     self->dirty = true;
     if (step)
-        ((step_t *) step)->errors++;
-    if (self->in_error) {
-        self->error_failures++;
-    } else {
-        self->in_error = true;
-        size_t mark = arena_mark (&self->lane->scratch);
-        fill (self, step, layout, fault);
-        if (self->errors_next.count)
-            flow_run (self, &self->errors_next);
-        else
-            keep (self);
-        arena_release (&self->lane->scratch, mark);
-        self->in_error = false;
-    }
+        self->steps[step - self->steps].errors++;
     if (self->stop_on_error && !self->stopped) {
         self->stopped = true;
         lane_log (self->lane, 40, "flow %.*s stops at its first error (on_error = \"stop\"): %s", (int) self->name_size,
-                  self->name, fault->message);
+                  self->name, self->fault.message);
     }
-    free (fault->traceback);
-    fault->traceback = NULL;
+    if (self->in_error)
+        self->error_failures++;
+    else
+        put_out (self, step, layout);
+    free (self->fault.traceback);
+    self->fault.traceback = NULL;
+    self->fault.reason = REASON_NONE;
 }
 
 void flow_put_aside (flow_t *self) {
-    fault_t fault = {0};
-    fault_set (&fault, REASON_STUCK, "a user function did not come back from this event; it is set aside once");
-    flow_error (self, NULL, NULL, &fault);
+    fault_set (&self->fault, REASON_STUCK, "a user function did not come back from this event; it is set aside once");
+    flow_error (self, NULL, NULL);
 }
 
 bool flow_kept_errors (const flow_t *self, buffer_t *out, uint32_t *count) {

@@ -1,4 +1,5 @@
-/* frame.c: the framer's rarer ways: other frames than lines, messages beyond the limit, the end of a stream. */
+/* frame.c: the framer's rarer ways: other frames than lines, messages beyond the limit, the end of a
+ * stream. */
 #include "frame.h"
 
 #include "codecs.h"
@@ -8,8 +9,8 @@ static bool fault_too_long (const framer_t *self, fault_t *fault) {
     return fault_set (fault, REASON_FRAME, "a message is longer than %u bytes (frame_max)", self->max_bytes);
 }
 
-/* The first bytes of a message that is too long. The limit bounds them too: so many bytes are there whenever the
- * fault is noticed, however the stream was split. */
+/* The first bytes of a message that is too long. The limit bounds them too: so many bytes are there
+ * whenever the fault is noticed, however the stream was split. */
 static uint32_t excerpt_size (const framer_t *self, size_t length) {
     size_t size = length < self->max_bytes ? length : self->max_bytes;
     return (uint32_t) (size < FRAME_EXCERPT_BYTES ? size : FRAME_EXCERPT_BYTES);

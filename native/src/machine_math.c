@@ -165,14 +165,17 @@ static const double POWERS[EXACT_POWER_MAX + 1] = {1e0,  1e1,  1e2,  1e3,  1e4, 
                                                    1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
                                                    1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
 
-/* x × 10^digits to the nearest whole number, halves to even, decided exactly: the product's rounding error is known
- * from fma. False when the product is too large for that. */
+/* x × 10^digits to the nearest whole number, halves to even, decided exactly: near a half, the product's rounding
+ * error is taken from fma. False when the product is too large for that. */
 static bool round_scaled (double x, uint32_t digits, double *whole) {
     double product = x * POWERS[digits];
     if (!(fabs (product) < 0x1p52))
         return false;
-    double error = fma (x, POWERS[digits], -product);
-    double below = floor (product), above_half = (product - below - 0.5) + error;
+    double below = (double) (int64_t) product;
+    below -= below > product;
+    double above_half = product - below - 0.5;
+    if (fabs (above_half) <= fabs (product) * 0x1p-52)
+        above_half += fma (x, POWERS[digits], -product);
     if (above_half == 0.0)
         *whole = fmod (below, 2.0) == 0.0 ? below : below + 1.0;
     else

@@ -1,8 +1,10 @@
-/* msgpack_decode.c: one map a message, its scalars straight into the row, its lists and maps as spans of the message.
+/* msgpack_decode.c: one map a message, its scalars straight into the row, its lists and maps as spans of
+ * the message.
  *
- * The input is anybody's: every length is held against what is there, nesting is bounded, every text is UTF-8,
- * every key is text, extension types are refused (their meaning is the sender's own) and nothing may follow the
- * map. All of the message is checked, wanted or not, so that a span can be walked later without a second thought. */
+ * The input is anybody's: every length is held against what is there, nesting is bounded, every text is
+ * UTF-8, every key is text, extension types are refused (their meaning is the sender's own) and nothing may
+ * follow the map. All of the message is checked, wanted or not, so that a span can be walked later without
+ * a second thought. */
 #include "codecs.h"
 #include "names.h"
 #include "pack.h"
@@ -62,8 +64,8 @@ static const char *read_wide (const char *p, const char *end, token_t *token) {
     }
 }
 
-/* Read one item. NULL when it is refused or goes beyond `end`. The slack behind `end` makes every head readable;
- * whether it was all there is asked once, at the end. */
+/* Read one item. NULL when it is refused or goes beyond `end`. The slack behind `end` makes every head
+ * readable; whether it was all there is asked once, at the end. */
 static inline const char *token_read (const char *p, const char *end, token_t *token) {
     uint8_t first = (uint8_t) *p;
     const char *next;
@@ -101,8 +103,8 @@ static inline bool token_is_utf8 (const token_t *token) {
     return token->value.tag != TAG_STR || text_is_utf8 (token->value.p, token->value.size);
 }
 
-/* Check the items of a container that lies inside `outer` others; returns what follows it. Every item takes a byte
- * at least, so a count beyond the bytes that are left is refused before anything is counted. */
+/* Check the items of a container that lies inside `outer` others; returns what follows it. Every item takes
+ * a byte at least, so a count beyond the bytes that are left is refused before anything is counted. */
 static const char *check_items (const char *p, const char *end, const token_t *head, uint32_t outer,
                                 fault_t *fault) {
     struct level {

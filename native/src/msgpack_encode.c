@@ -1,5 +1,5 @@
-/* msgpack_encode.c: records as msgpack maps. Inside, times are an extension type of our own; outside they are what
- * every sink writes: ints in the source's unit, or RFC 3339 text. */
+/* msgpack_encode.c: records as msgpack maps. Inside, times are an extension type of our own; outside they
+ * are what every sink writes: ints in the source's unit, or RFC 3339 text. */
 #include "codecs.h"
 #include "pack.h"
 

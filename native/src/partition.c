@@ -94,9 +94,9 @@ static void shrink (partition_t *self) {
     }
 }
 
-static void refuse (partition_t *self, fault_t *fault) {
+static void refuse (partition_t *self) {
     self->source->errors++;
-    flow_error (self->source->flow, NULL, NULL, fault);
+    flow_error (self->source->flow, NULL, NULL);
 }
 
 /* The record's own time in microseconds. */
@@ -160,9 +160,8 @@ static void run_row (partition_t *self) {
         flow_run (flow, &source->next);
         return;
     }
-    fault_t fault = {0};
-    if (unlikely (!read_time (source, &flow->row[source->time_slot], &flow->time_us, &fault))) {
-        refuse (self, &fault);
+    if (unlikely (!read_time (source, &flow->row[source->time_slot], &flow->time_us, &flow->fault))) {
+        refuse (self);
         return;
     }
     if (unlikely (is_future (source, flow->time_us))) {
@@ -193,7 +192,6 @@ static void set_aside (partition_t *self) {
 static void process_message (partition_t *self, char *text, uint32_t size) {
     source_t *source = self->source;
     flow_t *flow = source->flow;
-    fault_t fault = {0};
     if (size == 0 && source->skip_empty)
         return;
     flow->partition = self;
@@ -206,30 +204,30 @@ static void process_message (partition_t *self, char *text, uint32_t size) {
         return;
     }
     enum decoded decoded = format_decode (source->format, self->format, text, size, flow->row,
-                                          &flow->lane->scratch, &fault);
+                                          &flow->lane->scratch, &flow->fault);
     if (unlikely (decoded != DECODED_ROW)) {
         if (decoded == DECODED_FAULT)
-            refuse (self, &fault);
+            refuse (self);
         else
             source->records--;
         return;
     }
-    if (source->fields->declared && unlikely (!fields_check (source->fields, flow->row, &fault))) {
-        refuse (self, &fault);
+    if (source->fields->declared && unlikely (!fields_check (source->fields, flow->row, &flow->fault))) {
+        refuse (self);
         return;
     }
     fill_meta (self);
     run_row (self);
 }
 
-static void process_fault (partition_t *self, char *text, uint32_t size, fault_t *fault) {
+static void process_fault (partition_t *self, char *text, uint32_t size) {
     flow_t *flow = self->source->flow;
     flow->partition = self;
     flow->position = self->base + (uint64_t) (text - self->data);
     flow->raw = text;
     flow->raw_size = size;
     self->source->records++;
-    refuse (self, fault);
+    refuse (self);
 }
 
 /* Each event is stamped when its last result is in a sink's buffer; the time starts with the bytes in hand. */
@@ -246,21 +244,20 @@ void partition_process (partition_t *self, bool last) {
     arena_t *scratch = &lane->scratch;
     char *text = NULL;
     uint32_t size = 0;
-    fault_t fault = {0};
+    fault_t *fault = &source->flow->fault;
     for (;;) {
         size_t mark = arena_mark (scratch);
         enum framed framed = framer_next (&source->framer, &self->frame, self->data, &self->start, self->end, &text,
-                                          &size, &fault);
+                                          &size, fault);
         if (framed == FRAMED_MORE && last)
             framed = framer_end (&source->framer, &self->frame, self->data, &self->start, self->end, &text, &size,
-                                 &fault);
+                                 fault);
         if (framed == FRAMED_MORE)
             break;
         if (likely (framed == FRAMED_MESSAGE)) {
             process_message (self, text, size);
         } else {
-            process_fault (self, text, size, &fault);
-            fault = (fault_t){0};
+            process_fault (self, text, size);
         }
         arena_release (scratch, mark);
         stamp (lane);

@@ -13,8 +13,8 @@ void flow_run (flow_t *self, const branches_t *next) {
     }
 }
 
-static bool refuse (flow_t *self, const op_t *op, fault_t *fault) {
-    flow_error (self, op->step == SLOT_NONE ? NULL : &self->steps[op->step], op->layout, fault);
+static bool refuse (flow_t *self, const op_t *op) {
+    flow_error (self, op->step == SLOT_NONE ? NULL : &self->steps[op->step], op->layout);
     return false;
 }
 
@@ -23,26 +23,23 @@ static bool run_where (flow_t *self, const op_t *op) {
     if (likely (truth == 1))
         return true;
     if (unlikely (truth == -2)) {
-        fault_t fault = {0};
-        fault_set (&fault, REASON_EXPRESSION, "a condition must be true, false or null");
-        return refuse (self, op, &fault);
+            fault_set (&self->fault, REASON_EXPRESSION, "a condition must be true, false or null");
+        return refuse (self, op);
     }
     return false;
 }
 
 static bool run_key (flow_t *self, const op_t *op) {
-    fault_t fault = {0};
     if (likely (key_make (self->row, op->slots, op->slot_count, op->null_key, &self->key_bytes[op->key],
-                          &self->keys[op->key], &fault)))
+                          &self->keys[op->key], &self->fault)))
         return true;
-    return refuse (self, op, &fault);
+    return refuse (self, op);
 }
 
 /* What a window's results need to know while they run. */
 typedef struct emission {
     flow_t *flow;
     op_t *op;
-    fault_t *fault;
 } emission_t;
 
 static void run_result (void *context, const bkey_t *key, int64_t start_us, int64_t end_us) {
@@ -66,12 +63,11 @@ static void note_due (flow_t *self, op_t *op, int64_t due) {
 }
 
 static void run_window (flow_t *self, op_t *op) {
-    fault_t fault = {0};
-    emission_t emission = {self, op, NULL};
+    emission_t emission = {self, op};
     /* An input left out as idle may be behind the step: then the step's own watermark decides (S15). */
     int64_t lateness = self->lateness_us > op->watermark ? self->lateness_us : op->watermark;
     enum window_added added = window_add (op->window, &self->keys[op->key], self->row, self->time_us, lateness,
-                                          &self->lane->scratch, run_result, &emission, &fault);
+                                          &self->lane->scratch, run_result, &emission, &self->fault);
     if (likely (added == WINDOW_ADDED)) {
         int64_t due = window_due (op->window);
         if (due != op->due)
@@ -80,7 +76,7 @@ static void run_window (flow_t *self, op_t *op) {
         self->steps[op->step].late++;
         flow_run (self, &op->late);
     } else {
-        refuse (self, op, &fault);
+        refuse (self, op);
     }
 }
 
@@ -93,12 +89,11 @@ static void run_item (void *context) {
 /* A timer raised: there is no record at hand, only the step. */
 static void run_refused (void *context) {
     emission_t *emission = context;
-    flow_error (emission->flow, &emission->flow->steps[emission->op->step], NULL, emission->fault);
-    *emission->fault = (fault_t){0};
+    flow_error (emission->flow, &emission->flow->steps[emission->op->step], NULL);
 }
 
-static void fill_call (flow_t *self, op_t *op, pystep_call_t *call, emission_t *emission, fault_t *fault) {
-    *emission = (emission_t){self, op, fault};
+static void fill_call (flow_t *self, op_t *op, pystep_call_t *call, emission_t *emission) {
+    *emission = (emission_t){self, op};
     *call = (pystep_call_t){.row = self->row,
                             .scratch = &self->lane->scratch,
                             .time_us = self->time_us,
@@ -108,7 +103,7 @@ static void fill_call (flow_t *self, op_t *op, pystep_call_t *call, emission_t *
                             .emit = run_item,
                             .refuse = run_refused,
                             .context = emission,
-                            .fault = fault};
+                            .fault = &self->fault};
 }
 
 /* The event in the user's hands stands in the page: if the function never comes back, the supervisor knows which
@@ -139,18 +134,17 @@ static void page_leave (flow_t *self) {
 }
 
 static void run_python (flow_t *self, op_t *op) {
-    fault_t fault = {0};
     emission_t emission;
     pystep_call_t call;
     bool interrupted = false;
     if (!self->lane->gil_held)
         lane_gil_take (self->lane);
-    fill_call (self, op, &call, &emission, &fault);
+    fill_call (self, op, &call, &emission);
     page_enter (self);
     bool good = pystep_run (op->python, &call, &interrupted);
     page_leave (self);
     if (unlikely (!good))
-        refuse (self, op, &fault);
+        refuse (self, op);
     if (unlikely (interrupted))
         self->stopped = true;
     if (op->timed) {
@@ -167,7 +161,6 @@ static void run_moves (flow_t *self, const op_t *op) {
 
 /* A record of a closed layout as a packed map, where records of different shapes merge. */
 static bool run_pack (flow_t *self, const op_t *op) {
-    fault_t fault = {0};
     buffer_t *packed = &self->pack;
     packed->size = 0;
     if (layout_pack (op->layout, self->row, packed)) {
@@ -178,8 +171,8 @@ static bool run_pack (flow_t *self, const op_t *op) {
             return true;
         }
     }
-    fault_set (&fault, REASON_LIMIT, "the record is too large to be merged");
-    return refuse (self, op, &fault);
+    fault_set (&self->fault, REASON_LIMIT, "the record is too large to be merged");
+    return refuse (self, op);
 }
 
 /* One record per element of a list; null or missing gives none. */
@@ -189,9 +182,8 @@ static void run_each (flow_t *self, op_t *op) {
     if (value_is_null (&list))
         return;
     if (list.tag != TAG_LIST) {
-        fault_t fault = {0};
-        fault_set (&fault, REASON_EXPRESSION, "`each` needs a list");
-        refuse (self, op, &fault);
+            fault_set (&self->fault, REASON_EXPRESSION, "`each` needs a list");
+        refuse (self, op);
         return;
     }
     const char *end = list.p + list.size;
@@ -204,19 +196,17 @@ static void run_each (flow_t *self, op_t *op) {
 }
 
 static bool run_running (flow_t *self, const op_t *op) {
-    fault_t fault = {0};
     if (likely (running_add (op->running, &self->keys[op->key], self->row, self->time_us, &self->lane->scratch,
-                             &fault)))
+                             &self->fault)))
         return true;
-    return refuse (self, op, &fault);
+    return refuse (self, op);
 }
 
 static bool run_code (flow_t *self, const op_t *op) {
-    fault_t fault = {0};
     if (likely (machine_run (op->code, op->code_count, self->row, &self->lane->scratch, self->lane->wall_us,
-                             &fault)))
+                             &self->fault)))
         return true;
-    return refuse (self, op, &fault);
+    return refuse (self, op);
 }
 
 /* True: the row goes on to what is next. */
@@ -274,13 +264,12 @@ static int64_t watermark_of (const flow_t *self, const op_t *op) {
 }
 
 static void fire_timers (flow_t *self, op_t *op, int64_t now_us) {
-    fault_t fault = {0};
     emission_t emission;
     pystep_call_t call;
     bool interrupted = false;
     if (!self->lane->gil_held)
         lane_gil_take (self->lane);
-    fill_call (self, op, &call, &emission, &fault);
+    fill_call (self, op, &call, &emission);
     page_enter (self);
     pystep_advance (op->python, now_us, op->arrival, &call, &interrupted);
     page_leave (self);
@@ -295,7 +284,7 @@ static void advance_op (flow_t *self, op_t *op, int64_t watermark) {
     if (op->due <= watermark) {
         uint64_t start = clock_ticks ();
         if (op->window) {
-            emission_t emission = {self, op, NULL};
+            emission_t emission = {self, op};
             window_advance (op->window, watermark, self->row, &self->lane->scratch, run_result, &emission);
             op->due = window_due (op->window);
         } else {

@@ -41,11 +41,10 @@ static void push_back (sink_t *self) {
 }
 
 void sink_write (sink_t *self, const layout_t *layout) {
-    fault_t fault = {0};
     size_t before = self->out.size;
-    if (unlikely (!encode (self, layout, &fault))) {
+    if (unlikely (!encode (self, layout, &self->flow->fault))) {
         self->errors++;
-        flow_error (self->flow, NULL, layout, &fault);
+        flow_error (self->flow, NULL, layout);
         return;
     }
     self->records++;

@@ -1,8 +1,9 @@
 /* template_encode.c: records as text, `{word} => {count}`.
  *
- * `{name}` stands for a field's value: str as it is, null and missing as `null`, lists and maps as JSON, bytes as
- * base64; `{{` and `}}` for a brace. What a value holds is written as it is, newlines too: a template is for
- * people and for simple receivers; a receiver that must tell records apart takes a format that escapes. */
+ * `{name}` stands for a field's value: str as it is, null and missing as `null`, lists and maps as JSON,
+ * bytes as base64; `{{` and `}}` for a brace. What a value holds is written as it is, newlines too: a
+ * template is for people and for simple receivers; a receiver that must tell records apart takes a format
+ * that escapes. */
 #include <stdlib.h>
 
 #include "codecs.h"
@@ -22,8 +23,8 @@ struct template {
     uint32_t count;
 };
 
-/* Copy literal text up to the next field, braces undoubled, to *to. Returns the opening brace of that field, or
- * the end; NULL for a closing brace that stands alone. */
+/* Copy literal text up to the next field, braces undoubled, to *to. Returns the opening brace of that
+ * field, or the end; NULL for a closing brace that stands alone. */
 static const char *take_literal (const char *p, const char *end, char **to) {
     while (p < end) {
         bool is_brace = *p == '{' || *p == '}';
@@ -36,7 +37,8 @@ static const char *take_literal (const char *p, const char *end, char **to) {
     return p;
 }
 
-/* `p` is an opening brace. Returns what follows the closing one; NULL when the name is empty or has no end. */
+/* `p` is an opening brace. Returns what follows the closing one; NULL for a name that is empty or has no
+ * end. */
 static const char *take_name (const char *p, const char *end, part_t *part, char **to) {
     const char *stop = memchr (p, '}', (size_t) (end - p));
     if (stop == NULL || stop == p + 1 || memchr (p + 1, '{', (size_t) (stop - p - 1)) != NULL)

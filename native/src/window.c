@@ -250,7 +250,7 @@ int64_t window_due (const window_t *self) {
 }
 
 void window_give (window_t *self, const bkey_t *key, const void *payload, int64_t start_us, int64_t end_us,
-                  int64_t emitted_end_us, value_t *row, arena_t *scratch, window_emit_fn *emit, void *context) {
+                  value_t *row, arena_t *scratch, window_emit_fn *emit, void *context) {
     fault_t fault = {0};
     size_t mark = arena_mark (scratch);
     key_read (key, row, self->keys, self->key_count);
@@ -259,7 +259,7 @@ void window_give (window_t *self, const bkey_t *key, const void *payload, int64_
     if (self->end_slot != SLOT_NONE)
         row[self->end_slot] = value_time (end_us);
     aggregates_result (self->aggregates, payload, row, scratch, &fault);
-    emit (context, key, start_us, emitted_end_us);
+    emit (context, key, start_us, end_us);
     arena_release (scratch, mark);
 }
 
@@ -268,8 +268,7 @@ static void close_pane (window_t *self, pane_t *pane, value_t *row, arena_t *scr
     table_row_t found;
     for (uint32_t i = 0; i < table_end (pane->table); i++)
         if (table_at (pane->table, i, &found))
-            window_give (self, &found.key, found.payload, pane->start, pane->end, pane->end, row, scratch, emit,
-                         context);
+            window_give (self, &found.key, found.payload, pane->start, pane->end, row, scratch, emit, context);
 }
 
 void window_advance (window_t *self, int64_t watermark_us, value_t *row, arena_t *scratch, window_emit_fn *emit,

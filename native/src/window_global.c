@@ -38,8 +38,7 @@ enum window_added window_global_add (window_t *self, const bkey_t *key, value_t 
         global->end = time_us;
     table_mark (self->table, found.index);
     if (self->every == 0) {
-        window_give (self, &found.key, global + 1, global->start, global->end, INT64_MIN, row, scratch, emit,
-                     context);
+        window_give (self, &found.key, global + 1, global->start, global->end, row, scratch, emit, context);
     } else if (global->waiting == 0) {
         self->changed[self->changed_count++] = found.index;
         global->waiting = self->changed_count;
@@ -56,8 +55,7 @@ static void give_changed (window_t *self, value_t *row, arena_t *scratch, window
         global_row_t *global = found.payload;
         global->waiting = 0;
         table_mark (self->table, found.index);
-        window_give (self, &found.key, global + 1, global->start, global->end, global->end, row, scratch, emit,
-                     context);
+        window_give (self, &found.key, global + 1, global->start, global->end, row, scratch, emit, context);
     }
     self->changed_count = 0;
 }
