@@ -154,48 +154,63 @@ static bool __attribute__ ((noinline)) run_slow (machine_t *self, const instruct
 
 /* The loop jumps straight from one instruction to the code of the next: each such jump has a place of its own, which
  * the processor learns by itself. Results are stored field by field: what is read next is read as it was written. */
-#define NEXT                                                                                                      \
-    do {                                                                                                          \
-        if (next == end)                                                                                          \
-            return true;                                                                                          \
-        i = next++;                                                                                               \
-        a = &row[i->a];                                                                                           \
-        b = &row[i->b];                                                                                           \
-        goto *PLACES[i->op];                                                                                      \
+#define NEXT                                                                                                 \
+    do {                                                                                                     \
+        if (next == end)                                                                                     \
+            return true;                                                                                     \
+        i = next++;                                                                                          \
+        a = &row[i->a];                                                                                      \
+        b = &row[i->b];                                                                                      \
+        goto *PLACES[i->op];                                                                                 \
     } while (0)
 
-#define SLOW                                                                                                      \
-    if (unlikely (!run_slow (&self, i)))                                                                          \
-        return false;                                                                                             \
+#define SLOW                                                                                                 \
+    if (unlikely (!run_slow (&self, i)))                                                                     \
+        return false;                                                                                        \
     NEXT
 
-#define COMPARE(sign)                                                                                             \
-    if (a->tag == TAG_INT && b->tag == TAG_INT)                                                                   \
-        store_bool (&row[i->to], a->i sign b->i);                                                                 \
-    else if (likely (as_doubles (a, b, &x, &y)))                                                                  \
-        store_bool (&row[i->to], x sign y);                                                                       \
-    else                                                                                                          \
-        goto slow;                                                                                                \
+#define COMPARE(sign)                                                                                        \
+    if (a->tag == TAG_INT && b->tag == TAG_INT)                                                              \
+        store_bool (&row[i->to], a->i sign b->i);                                                            \
+    else if (likely (as_doubles (a, b, &x, &y)))                                                             \
+        store_bool (&row[i->to], x sign y);                                                                  \
+    else                                                                                                     \
+        goto slow;                                                                                           \
     NEXT
 
-#define SUM(checked, sign)                                                                                        \
-    if (a->tag == TAG_FLOAT && value_is_number (b))                                                               \
-        store_float (&row[i->to], a->f sign value_as_float (b));                                                  \
-    else if (a->tag == TAG_INT && b->tag == TAG_INT && !checked (a->i, b->i, &whole))                             \
-        store_int (&row[i->to], whole);                                                                           \
-    else                                                                                                          \
-        goto slow;                                                                                                \
+#define SUM(checked, sign)                                                                                   \
+    if (a->tag == TAG_FLOAT && value_is_number (b))                                                          \
+        store_float (&row[i->to], a->f sign value_as_float (b));                                             \
+    else if (a->tag == TAG_INT && b->tag == TAG_INT && !checked (a->i, b->i, &whole))                        \
+        store_int (&row[i->to], whole);                                                                      \
+    else                                                                                                     \
+        goto slow;                                                                                           \
     NEXT
 
 bool machine_run (const instruction_t *code, uint32_t count, value_t *row, arena_t *scratch, int64_t now_us,
                   fault_t *fault) {
     static const void *const PLACES[OP_COUNT] = {
-        [OP_MOVE] = &&move, [OP_JUMP] = &&jump, [OP_JUMP_FALSE] = &&jump_false, [OP_JUMP_TRUE] = &&jump_true,
-        [OP_JUMP_UNLESS] = &&jump_unless, [OP_JUMP_KNOWN] = &&jump_known, [OP_AND] = &&both, [OP_OR] = &&either,
-        [OP_NOT] = &&not, [OP_IS_NULL] = &&is_null, [OP_EQ] = &&equal, [OP_NE] = &&differ, [OP_LT] = &&less,
-        [OP_LE] = &&at_most, [OP_GT] = &&greater, [OP_GE] = &&at_least, [OP_ADD] = &&add,
-        [OP_SUBTRACT] = &&subtract, [OP_MULTIPLY] = &&multiply, [OP_DIVIDE] = &&divide,
-        [CALL_FIRST ... OP_COUNT - 1] = &&call,
+        [OP_MOVE] = &&move,
+        [OP_JUMP] = &&jump,
+        [OP_JUMP_FALSE] = &&jump_false,
+        [OP_JUMP_TRUE] = &&jump_true,
+        [OP_JUMP_UNLESS] = &&jump_unless,
+        [OP_JUMP_KNOWN] = &&jump_known,
+        [OP_AND] = &&both,
+        [OP_OR] = &&either,
+        [OP_NOT] = &&not,
+        [OP_IS_NULL] = &&is_null,
+        [OP_EQ] = &&equal,
+        [OP_NE] = &&differ,
+        [OP_LT] = &&less,
+        [OP_LE] = &&at_most,
+        [OP_GT] = &&greater,
+        [OP_GE] = &&at_least,
+        [OP_ADD] = &&add,
+        [OP_SUBTRACT] = &&subtract,
+        [OP_MULTIPLY] = &&multiply,
+        [OP_DIVIDE] = &&divide,
+        [CALL_FIRST... OP_COUNT - 1] = &&call,
     };
     machine_t self = {row, scratch, now_us, fault};
     const instruction_t *next = code, *end = code + count, *i;
@@ -206,7 +221,7 @@ bool machine_run (const instruction_t *code, uint32_t count, value_t *row, arena
     NEXT;
 
 move:
-    row[i->to] = a->tag == TAG_MISSING ? value_null () : *a;
+    row[i->to] = a->tag == TAG_MISSING ? value_null() : *a;
     NEXT;
 jump:
     next = code + i->to;
@@ -251,7 +266,7 @@ not:
     truth = value_truth (a);
     if (unlikely (truth == -2))
         return no_truth (&self, a, "`not`");
-    row[i->to] = truth < 0 ? value_null () : value_bool (!truth);
+    row[i->to] = truth < 0 ? value_null() : value_bool (!truth);
     NEXT;
 is_null:
     store_bool (&row[i->to], value_is_null (a));
