@@ -76,7 +76,7 @@ def guarantee(source_class: str, delivery: str) -> str:
     if source_class == "fire and forget":
         return "what was received since the last cut can be lost"
     if delivery == "immediate":
-        return "what was sent since the last cut can come twice, or be lost with a dead peer"
+        return "the last cut's results can come twice, or be lost with a peer"
     if source_class == "replayable" and delivery == "exactly_once":
         return "nothing lost, nothing twice"
     return "nothing lost, possibly twice"
