@@ -74,7 +74,10 @@ _HOMES = {
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = ["functions", *_HOME_OF]
+# A star import must not take the place of built-ins: these are imported by name.
+_BUILT_IN_NAMES = {"all", "any", "max", "min", "sum"}
+
+__all__ = ["functions", *(name for name in _HOME_OF if name not in _BUILT_IN_NAMES)]
 
 
 def __getattr__(name: str) -> Any:
@@ -90,4 +93,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, *globals()])
+    return sorted({*__all__, *_BUILT_IN_NAMES, *globals()})

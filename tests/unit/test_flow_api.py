@@ -401,6 +401,13 @@ def test_every_exported_name_is_there() -> None:
     assert set(appliance.__all__) <= set(dir(appliance))
 
 
+def test_a_star_import_leaves_the_built_ins_alone() -> None:
+    import builtins
+
+    assert not set(appliance.__all__) & set(dir(builtins))
+    assert appliance.max is not max and appliance.max(col.x).kind == "max"
+
+
 def test_the_version_is_the_projects() -> None:
     text = Path(__file__).parents[2].joinpath("pyproject.toml").read_text()
     assert f'version = "{appliance.__version__}"' in text
