@@ -61,13 +61,14 @@ static inline value_t value_of_f64 (uint64_t bits) {
     return value_float (f);
 }
 
-/* The one-byte delimiter under "delimiter" (',' when there is none): nothing that a number, a quote or a line end
- * is made of. */
+/* The one-byte delimiter under "delimiter" (',' when there is none): nothing that a number, a quote or a
+ * line end is made of. */
 bool csv_delimiter (const value_t *map, char *delimiter, fault_t *fault);
 
 /* ---- decoders ---- */
 
-/* A scalar into memory that has room: its bytes and SCALAR_HEAD_MAX; and behind the last one PACK_HEAD_ROOM. */
+/* A scalar into memory that has room: its bytes and SCALAR_HEAD_MAX; and behind the last one
+ * PACK_HEAD_ROOM. */
 enum { SCALAR_HEAD_MAX = 9, COUNT_HEAD_MAX = 5, TEXT_HEAD_MAX = 5 };
 static inline char *put_text (char *p, const char *text, uint32_t size) {
     p = pack_put_text_head (p, size);
@@ -108,7 +109,9 @@ bool text_decode (const fields_t *fields, const char *text, uint32_t size, value
 bool raw_decode (const fields_t *fields, const char *text, uint32_t size, value_t *row, arena_t *scratch,
                  fault_t *fault);
 
-/* ---- encoders: each appends one record, or says why not and leaves what it wrote to its caller to take back ---- */
+/* ---- encoders ---- */
+
+/* Each appends one record, or says why not and leaves what it wrote to its caller to take back. */
 
 typedef struct template template_t;
 template_t *template_new (const char *text, uint32_t size, fault_t *fault);
@@ -116,8 +119,12 @@ void template_destroy (template_t **self_p);
 bool template_write (template_t *self, const layout_t *layout, const value_t *row, buffer_t *out,
                      uint64_t *nans, fault_t *fault);
 
-bool csv_write_header (char delimiter, const layout_t *layout, buffer_t *out, fault_t *fault);
-bool csv_write_record (char delimiter, const layout_t *layout, const value_t *row, buffer_t *out,
+typedef struct csv_encoder csv_encoder_t;
+csv_encoder_t *csv_encoder_new (const value_t *map, fault_t *fault);
+void csv_encoder_destroy (csv_encoder_t **self_p);
+bool csv_wants_header (const csv_encoder_t *self);
+bool csv_write_header (const csv_encoder_t *self, const layout_t *layout, buffer_t *out, fault_t *fault);
+bool csv_write_record (const csv_encoder_t *self, const layout_t *layout, const value_t *row, buffer_t *out,
                        uint64_t *nans, fault_t *fault);
 
 bool msgpack_write_record (const layout_t *layout, const value_t *row, buffer_t *out, uint64_t *nans,
@@ -132,8 +139,8 @@ bool binary_write_record (const binary_encoder_t *self, const layout_t *layout, 
 /* The field of that name as the layout shows it, MISSING when it does not. `hint` remembers its place. */
 value_t record_field (const layout_t *layout, const value_t *row, const char *name, uint32_t name_size,
                       uint32_t *hint);
-/* A time as sinks write it: an int in the unit (rounded down), or RFC 3339 text in `text`. False when the unit
- * cannot hold it. */
+/* A time as sinks write it: an int in the unit (rounded down), or RFC 3339 text in `text`. False when the
+ * unit cannot hold it. */
 bool time_in_unit (int64_t us, uint8_t unit, char text[TIME_TEXT_MAX], value_t *out);
 /* A value as plain text: str as it is, everything else as its JSON, without quotes around bytes and times. */
 bool value_write_plain (const value_t *value, uint8_t unit, buffer_t *out, uint64_t *nans);

@@ -1,8 +1,9 @@
 /* decode.h: what every decoder is: one message in, the wanted slots of a row out.
  *
- * `text[0 … size)` is the message. It is writable, 64 more bytes behind it are readable, and a decoder may put a
- * sentinel at text[size] as long as it puts the old byte back before it returns. Slots may point into `text`.
- * False with a fault when the message cannot be decoded; the row's wanted slots are then unspecified. */
+ * `text[0 … size)` is the message. It is writable, 64 more bytes behind it are readable, and a decoder may
+ * put a sentinel at text[size] as long as it puts the old byte back before it returns. Slots may point into
+ * `text`. False with a fault when the message cannot be decoded; the row's wanted slots are then
+ * unspecified. */
 #ifndef BETTONG_DECODE_H
 #define BETTONG_DECODE_H
 
@@ -20,8 +21,8 @@ void format_destroy (format_t **self_p);
 format_state_t *format_open (const format_t *self);
 void format_close (const format_t *self, format_state_t **state_p);
 
-/* enum decoded is in cdefs.h. DECODED_NOTHING: a header, an empty line. The declared types are for the caller to
- * check (fields_check). A state may be shared by formats that differ in their fields only. */
+/* enum decoded is in cdefs.h. DECODED_NOTHING: a header, an empty line. The declared types are for the
+ * caller to check (fields_check). A state may be shared by formats that differ in their fields only. */
 enum decoded format_decode (const format_t *self, format_state_t *state, char *text, uint32_t size,
                             value_t *row, arena_t *scratch, fault_t *fault);
 

@@ -1,12 +1,13 @@
-/* frame.h: finding the messages in a stream of bytes, in place: nothing is copied, no byte is looked at twice.
+/* frame.h: finding the messages in a stream of bytes, in place: nothing is copied, no byte is looked at
+ * twice.
  *
- * The caller owns the buffer: data[*start … end) is what has not been taken yet, with DECODE_SLACK readable bytes
- * behind `end`. It may move the unread bytes to the front between calls (`state` counts from *start), may add
- * bytes behind `end`, and drops what lies before *start.
+ * The caller owns the buffer: data[*start … end) is what has not been taken yet, with DECODE_SLACK readable
+ * bytes behind `end`. It may move the unread bytes to the front between calls (`state` counts from *start),
+ * may add bytes behind `end`, and drops what lies before *start.
  *
- * However the bytes are split into calls, the messages and the faults are the same. Memory is bounded by the limit:
- * a message that has grown beyond it is reported once and its bytes are dropped as they come, up to the next
- * delimiter, where the next message begins. */
+ * However the bytes are split into calls, the messages and the faults are the same. Memory is bounded by
+ * the limit: a message that has grown beyond it is reported once and its bytes are dropped as they come, up
+ * to the next delimiter, where the next message begins. */
 #ifndef BETTONG_FRAME_H
 #define BETTONG_FRAME_H
 
@@ -30,7 +31,8 @@ enum framed framer_next_rare (const framer_t *self, frame_state_t *state, char *
 /* The next message, *start moved behind it.
  * FRAMED_MESSAGE: text and size; a line comes without its newline and one '\r' before it, and may be empty.
  * FRAMED_MORE: none is complete. FRAMED_FAULT: one was too long; text and size are its first bytes; go on.
- * FRAMED_BROKEN: a length beyond the limit; where the next message begins cannot be known: give the stream up. */
+ * FRAMED_BROKEN: a length beyond the limit; where the next message begins cannot be known: give the stream
+ * up. */
 static inline enum framed framer_next (const framer_t *self, frame_state_t *state, char *data, size_t *start,
                                        size_t end, char **text, uint32_t *size, fault_t *fault) {
     if (likely (self->kind == FRAME_LINES && !state->skipping)) {
@@ -55,8 +57,9 @@ static inline enum framed framer_next (const framer_t *self, frame_state_t *stat
     return framer_next_rare (self, state, data, start, end, text, size, fault);
 }
 
-/* After the last framer_next, at the end of a partition: what is left. The last line needs no newline and is a
- * message; the rest of a message that was too long is dropped (FRAMED_MORE); half a u32 frame is FRAMED_FAULT.
+/* After the last framer_next, at the end of a partition: what is left. The last line needs no newline and
+ * is a message; the rest of a message that was too long is dropped (FRAMED_MORE); half a u32 frame is
+ * FRAMED_FAULT.
  * FRAMED_MORE: nothing is left. */
 enum framed framer_end (const framer_t *self, frame_state_t *state, char *data, size_t *start, size_t end,
                         char **text, uint32_t *size, fault_t *fault);

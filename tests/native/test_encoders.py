@@ -108,6 +108,8 @@ class Sink:
         {"kind": "text", "template": "{}"},
         {"kind": "text", "template": "{a{b}}"},
         {"kind": "csv", "delimiter": "ab"},
+        {"kind": "csv", "columns": "a"},
+        {"kind": "csv", "columns": [1]},
         {"kind": "binary"},
         {"kind": "binary", "fields": [["a", "u7"]]},
     ],
@@ -286,6 +288,16 @@ def test_a_csv_header_is_its_own_message_and_comes_once() -> None:
     with Sink(settings, ["a", "b"]) as sink:
         assert sink.write(1, MISSING) == b"\0\0\0\3a,b\0\0\0\2" + b"1,"
         assert sink.write("x", 2) == b"\0\0\0\3x,2"
+
+
+def test_named_columns_choose_and_order_the_cells() -> None:
+    """Of an open record too: which fields it has is not known beforehand."""
+    settings = {"kind": "csv", "header": True, "columns": ["b", "none", "h", "a"]}
+    with Sink(settings, ["a"], hidden=["h"]) as sink:
+        assert sink.write(1, rest={"b": "x,y", "h": 2}) == b'b,none,h,a\n"x,y",,,1\n'
+        assert sink.write(MISSING, rest={}) == b",,,\n"
+    with Sink({"kind": "csv", "columns": []}, ["a", "b"]) as sink:
+        assert sink.write(1, 2) == b"1,2\n"
 
 
 def test_a_header_waits_for_the_first_record_that_can_be_written() -> None:

@@ -119,6 +119,7 @@ def refused(settings: object) -> str:
         {"kind": "xml"},
         {"kind": 3},
         {"kind": "csv"},
+        {"kind": "csv", "columns": []},
         {"kind": "csv", "header": True, "delimiter": ";;"},
         {"kind": "csv", "header": True, "delimiter": "5"},
         {"kind": "csv", "header": True, "delimiter": '"'},
@@ -134,6 +135,9 @@ def refused(settings: object) -> str:
         {"kind": "binary", "fields": [["a", "s0"]]},
         {"kind": "binary", "fields": [["a", "s99999999999"]]},
         {"kind": "binary", "fields": [["a"]]},
+        {"kind": "binary", "fields": [["a", 1]]},
+        {"kind": "binary", "fields": {}},
+        {"kind": "binary", "fields": {"a": "u9"}},
         {"kind": "binary", "fields": ["a"]},
         {"kind": "binary", "fields": [["a", "u8"], ["a", "u8"]]},
     ],
@@ -321,7 +325,7 @@ def test_declared_types_decide_what_a_cell_is() -> None:
 
 @given(st.binary(max_size=80), st.booleans())
 def test_any_bytes_as_csv_are_a_record_or_a_fault(data: bytes, header: bool) -> None:
-    settings = {"kind": "csv", "header": header, "columns": None if header else ["a", "b"]}
+    settings = {"kind": "csv", "header": header, "columns": [] if header else ["a", "b"]}
     with Decoder(settings, ["a", ("b", lib.TAG_FLOAT)]) as decoder:
         for line in data.split(b"\n"):
             decoder.decode(line)
@@ -525,6 +529,12 @@ def test_binary_messages_are_read_as_struct_reads_them(
         found = decoder.record(blob)
         assert same(found.pop(None), expected)  # type: ignore[call-overload]
         assert same(found, {name: expected[name] for name in names[::2]})
+
+
+def test_binary_fields_may_be_a_map_in_order() -> None:
+    settings = {"kind": "binary", "fields": {"b": "u8", "a": "u16"}}
+    with Decoder(settings, ["a", "b"], rest=False) as decoder:
+        assert decoder.record(b"\1\2\3") == {"a": 0x203, "b": 1}
 
 
 def test_a_binary_message_has_exactly_its_size() -> None:
