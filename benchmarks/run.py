@@ -56,7 +56,7 @@ def take(names: list[str]) -> tuple[list[Row], list[str]]:
             for row in MEASURES[name]():
                 print(f"  {' | '.join(row.cells())}", flush=True)
                 rows.append(row)
-        except (subprocess.SubprocessError, OSError, TimeoutError) as error:
+        except (measures.NotComparable, subprocess.SubprocessError, OSError) as error:
             said = getattr(error, "stderr", None) or b""
             text = said.decode(errors="replace") if isinstance(said, bytes) else said
             print(f"  {name} could not be measured: {error}\n{text}", file=sys.stderr, flush=True)
