@@ -1,7 +1,7 @@
 """The channel between supervisor and worker: one JSON object a line, both ways, over a socket pair.
 
 Supervisor to worker: `job` (first, once), `status` (id), `stop`. Worker to supervisor: `loaded`
-(flows), `ready` (ends), `status` (id, …), `failed` (code, text), `ended` (result, metrics). Neither
+(flows), `ready`, `status` (id, …), `failed` (code, text), `ended` (result, metrics). Neither
 side ever waits for the other: what cannot be sent at once is kept, within a bound, and goes out
 when the socket has room.
 """

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgpack
 
-from appliance import clock
+from appliance import clock, connect
 from appliance.errors import EXIT_DONE, EXIT_FAILED
 from appliance.limits import LANE_STACK_BYTES, STOP_ABORT_S, STOP_GRACE_S
 from appliance.logs import Logger
@@ -66,9 +66,9 @@ class Mailroom:
     def run(self) -> int:
         """Run to the lane's end; the process's exit code."""
         self._connect_datagrams()
+        self._channel.send("ready")
         for flow in self._flows:
             self._say_open(flow)
-        self._channel.send("ready", ends=self._ends())
         self._committer.start()
         for thread in (*self._sinks.values(), *self._sources.values()):
             thread.start()
@@ -252,6 +252,8 @@ class Mailroom:
         is_source = end in self._flows[number].open.sources
         thread = self._sources.get(key) if is_source else self._sinks.get(key)
         words["role"] = "source" if is_source else "sink"
+        if is_source:
+            words["guarantee"] = connect.guarantee(end.connector)
         if thread is not None:
             words["state"] = thread.state
         return words

@@ -121,15 +121,15 @@ class Running:
         """The next line of standard output."""
         return self.lines.get(timeout=PATIENCE_S)
 
-    def address(self) -> tuple[str, int]:
-        """Where the flow's first source listens."""
-        words = self.wait_for(" listening ").split("address=")[1].split()[0]
+    def address(self, start: int = 1) -> tuple[str, int]:
+        """Where the flow's source listens; `start`: of which start of its worker."""
+        words = self.wait_for(" listening ", start).split("address=")[1].split()[0]
         host, _, port = words.rpartition(":")
         return host, int(port)
 
-    def send(self, data: str | bytes) -> None:
+    def send(self, data: str | bytes, start: int = 1) -> None:
         """One connection that sends this and closes."""
-        with socket.create_connection(self.address(), PATIENCE_S) as connection:
+        with socket.create_connection(self.address(start), PATIENCE_S) as connection:
             connection.sendall(data.encode() if isinstance(data, str) else data)
 
     def signal(self, number: int) -> None:
