@@ -224,6 +224,10 @@ typedef struct key {
     uint64_t hash;
 } bkey_t;
 
+bool key_make(const value_t *row, const uint16_t *slots, uint32_t count, bool null_allowed, buffer_t *out,
+              bkey_t *key, fault_t *fault);
+void key_read(const bkey_t *key, value_t *row, const uint16_t *slots, uint32_t count);
+
 /* Keyed rows (table.h). */
 typedef struct table table_t;
 typedef struct table_row {
@@ -258,6 +262,7 @@ int keyed_add(keyed_t *self, const char *record, size_t size, int64_t time_us, i
 int64_t keyed_due(const keyed_t *self);
 void keyed_advance(keyed_t *self, int64_t watermark_us);
 bool keyed_freeze(keyed_t *self, uint64_t *rows);
+bool keyed_restore(keyed_t *self, const char *accumulators, size_t size, fault_t *fault);
 bool keyed_merge(keyed_t *self, const char *accumulators, size_t size, fault_t *fault);
 uint64_t keyed_bytes(const keyed_t *self);
 uint64_t keyed_keys(const keyed_t *self);
@@ -274,6 +279,12 @@ size_t histogram_copy(const histogram_t *self, char *out, size_t capacity);
 uint64_t histogram_quantile(const histogram_t *self, double q, bool all);
 uint64_t histogram_count(const histogram_t *self, bool all);
 uint64_t histogram_bucket_ns(uint32_t bucket);
+
+/* The clocks (clock.h). */
+void clock_start(void);
+int64_t clock_monotonic_ns(void);
+int64_t clock_wall_us(void);
+uint64_t clock_spin(int64_t ns, int64_t *monotonic_ns);
 
 /* ---- the lane (lane.h): called from Python ---- */
 typedef struct lane lane_t;

@@ -25,6 +25,10 @@ void clock_start (void);
 int64_t clock_monotonic_ns (void);
 int64_t clock_wall_us (void);
 
+/* Wait by the monotonic clock; both clocks' opinion of how long it took. What `doctor` and the tests hold against
+ * each other. */
+uint64_t clock_spin (int64_t ns, int64_t *monotonic_ns);
+
 static inline uint64_t clock_ticks (void) {
     if (likely (clock_rate.counter)) {
 #if defined(__x86_64__)

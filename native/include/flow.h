@@ -24,33 +24,35 @@ typedef struct step {
 } step_t;
 
 typedef struct op {
-    uint8_t kind; /* enum op_kind */
-    uint16_t step;
-    uint64_t *entered; /* the step's counters, or the flow's `ignored` */
-    uint64_t *left;
-    instruction_t *code; /* run before the operator's own act; may be none */
-    uint32_t code_count;
-    branches_t next;
-    branches_t late;
-    const layout_t *layout; /* of the record as it enters the step; of the sink's record for an emit */
-    uint16_t result;        /* where: the condition; pack: the slot of the map; each: the list */
-    uint16_t to;            /* each: the element */
-    uint16_t key;           /* the key register read, or made by a key operator */
-    uint16_t key_out;       /* the key register of a window's results */
-    uint16_t *slots;        /* key: its values; move: pairs from, to */
-    uint32_t slot_count;
+    /* Read for every row: one cache line. */
+    uint8_t kind;     /* enum op_kind */
     bool null_key;
+    uint16_t step;
+    uint16_t result;  /* where: the condition; pack: the slot of the map; each: the list */
+    uint16_t key;     /* the key register read, or made by a key operator */
+    uint32_t code_count;
+    uint32_t slot_count;
+    instruction_t *code; /* run before the operator's own act; may be none */
+    uint16_t *slots;     /* key: its values; move: pairs from, to */
+    uint64_t *entered;   /* the step's counters, or the flow's `ignored` */
+    uint64_t *left;
+    branches_t next;
+
     window_t *window;
+    int64_t watermark; /* as far as it has been advanced */
+    int64_t due;
+    sink_t *sink;
     running_t *running;
     pystep_t *python;
-    fields_t *fields;       /* a Python step's results */
-    sink_t *sink;
-    uint64_t sources;       /* a set: which sources reach a step that watches event time */
-    bool timed;             /* such a step: a window, or a Python step with timers */
-    bool arrival;           /* its timers follow the tick's clock */
-    bool instant;           /* a window that answers every record, at that record's time; else S29 */
-    int64_t watermark;      /* as far as it has been advanced */
-    int64_t due;
+    const layout_t *layout; /* of the record as it enters the step; of the sink's record for an emit */
+    branches_t late;
+    fields_t *fields; /* a Python step's results */
+    uint64_t sources; /* a set: which sources reach a step that watches event time */
+    uint16_t to;      /* each: the element */
+    uint16_t key_out; /* the key register of a window's results */
+    bool timed;       /* watches event time: a window, or a Python step with timers */
+    bool arrival;     /* its timers follow the tick's clock */
+    bool instant;     /* a window that answers every record, at that record's time; else S29 */
 } op_t;
 
 enum { FLOW_SOURCES_MAX = 62, FLOW_OPS_MAX = 4096, FLOW_SLOTS_MAX = 4096, FLOW_KEYS_MAX = 256,

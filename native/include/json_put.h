@@ -20,7 +20,8 @@ static inline bool put_text (scanner_t *self, value_t *text) {
                   (size_t) (self->out_end - self->out) < 1 + SHORT_COPY))
         return put_text_slow (self, text);
     *self->out = (char) (FIRST_TEXT_SHORT | text->size);
-    memcpy (self->out + 1, text->p, SHORT_COPY); /* into the slack behind the text, and behind what is packed */
+    memcpy (self->out + 1, text->p,
+            SHORT_COPY); /* into the slack behind the text, and behind what is packed */
     self->out += 1 + text->size;
     return true;
 }

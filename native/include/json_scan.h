@@ -54,8 +54,8 @@ static inline const char *scan_stop (const char *p, uint64_t *high) {
     for (;; p += 8) {
         uint64_t text = load_u64 (p);
         uint64_t quote = text ^ (ones * '"'), backslash = text ^ (ones * '\\');
-        uint64_t marks = ((quote - ones) & ~quote) | ((backslash - ones) & ~backslash) |
-                         ((text - ones * 0x20) & ~text);
+        uint64_t marks =
+            ((quote - ones) & ~quote) | ((backslash - ones) & ~backslash) | ((text - ones * 0x20) & ~text);
         marks &= highs;
         if (marks) {
             *high = seen | (text & ((marks & -marks) - 1) & highs);

@@ -30,12 +30,14 @@ typedef struct lane {
     int64_t now_us;   /* wall, as it was at the start plus the time that has run: never jumps (S6) */
     int64_t wall_us;  /* wall, as it is: for now() and max_ahead */
     int64_t wall_start_us, mono_start_ns;
+    uint64_t turned;   /* clock_ticks when the clock was read */
     uint64_t received; /* clock_ticks when the bytes at hand were read */
 
     /* Python. */
     bool gil_held;
     int gil_state;
-    uint64_t gil_since;
+    uint64_t gil_since;    /* ticks */
+    uint64_t gil_since_ns; /* monotonic: exact enough to say since when a user function runs */
 
     /* The cut. */
     uint64_t cut;

@@ -10,10 +10,11 @@ extern const double EXACT_POWERS[EXACT_POWER_MAX + 1];
 
 /* What the fast way leaves: `count` digits from `first` to `end`, whose value is `mantissa` when they are at most
  * DIGITS_MAX, times 10^exponent. NULL when that is infinite. */
-const char *number_read_float (const char *first, const char *end, uint64_t mantissa, uint64_t count, int exponent,
-                               value_t *out);
+const char *number_read_float (const char *first, const char *end, uint64_t mantissa, uint64_t count,
+                               int exponent, value_t *out);
 /* An integer of DIGITS_MAX digits or more: it may or may not fit 64 bits. */
-const char *number_read_long (const char *first, const char *end, uint64_t mantissa, uint64_t count, value_t *out);
+const char *number_read_long (const char *first, const char *end, uint64_t mantissa, uint64_t count,
+                              value_t *out);
 /* "-7", behind the e: added to *exponent. What follows, NULL without a digit. */
 const char *number_read_exponent (const char *p, int *exponent);
 

@@ -21,10 +21,10 @@ const char *pack_head (const char *p, const char *end, value_t *value, uint32_t 
  * pack_read or from our own writers. */
 const char *pack_open (const value_t *value, uint32_t *count);
 
-bool pack_write (buffer_t *out, const value_t *value);      /* any tag; MISSING as nil */
+bool pack_write (buffer_t *out, const value_t *value); /* any tag; MISSING as nil */
 bool pack_write_text (buffer_t *out, const char *text, uint32_t size);
 bool pack_write_int (buffer_t *out, int64_t value);
-bool pack_write_list (buffer_t *out, uint32_t count);       /* the header; the items follow */
+bool pack_write_list (buffer_t *out, uint32_t count); /* the header; the items follow */
 bool pack_write_map (buffer_t *out, uint32_t count);
 
 /* The value under `name` in a map; false when there is none. The last one wins. */

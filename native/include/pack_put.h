@@ -5,15 +5,44 @@
 
 #include "decimal.h"
 
-enum { PACK_HEAD_ROOM = 9, PACK_COUNT_SHORT = 15, PACK_TEXT_SHORT = 31, PACK_EXT_TIME = 1, PACK_TIME_SIZE = 8 };
+enum {
+    PACK_HEAD_ROOM = 9,
+    PACK_COUNT_SHORT = 15,
+    PACK_TEXT_SHORT = 31,
+    PACK_EXT_TIME = 1,
+    PACK_TIME_SIZE = 8
+};
 
 /* First bytes; those not named here are small ints and the short forms of text, lists and maps. */
 enum pack_first {
-    FIRST_MAP_SHORT = 0x80, FIRST_LIST_SHORT = 0x90, FIRST_TEXT_SHORT = 0xa0, FIRST_NIL = 0xc0, FIRST_FALSE = 0xc2,
-    FIRST_TRUE = 0xc3, FIRST_BYTES_8 = 0xc4, FIRST_BYTES_16, FIRST_BYTES_32, FIRST_EXT_8 = 0xc7,
-    FIRST_FLOAT_32 = 0xca, FIRST_FLOAT_64, FIRST_UINT_8 = 0xcc, FIRST_UINT_16, FIRST_UINT_32, FIRST_UINT_64,
-    FIRST_INT_8 = 0xd0, FIRST_INT_16, FIRST_INT_32, FIRST_INT_64, FIRST_EXT_OF_8 = 0xd7, FIRST_TEXT_8 = 0xd9,
-    FIRST_TEXT_16, FIRST_TEXT_32, FIRST_LIST_16 = 0xdc, FIRST_LIST_32, FIRST_MAP_16 = 0xde, FIRST_MAP_32,
+    FIRST_MAP_SHORT = 0x80,
+    FIRST_LIST_SHORT = 0x90,
+    FIRST_TEXT_SHORT = 0xa0,
+    FIRST_NIL = 0xc0,
+    FIRST_FALSE = 0xc2,
+    FIRST_TRUE = 0xc3,
+    FIRST_BYTES_8 = 0xc4,
+    FIRST_BYTES_16,
+    FIRST_BYTES_32,
+    FIRST_EXT_8 = 0xc7,
+    FIRST_FLOAT_32 = 0xca,
+    FIRST_FLOAT_64,
+    FIRST_UINT_8 = 0xcc,
+    FIRST_UINT_16,
+    FIRST_UINT_32,
+    FIRST_UINT_64,
+    FIRST_INT_8 = 0xd0,
+    FIRST_INT_16,
+    FIRST_INT_32,
+    FIRST_INT_64,
+    FIRST_EXT_OF_8 = 0xd7,
+    FIRST_TEXT_8 = 0xd9,
+    FIRST_TEXT_16,
+    FIRST_TEXT_32,
+    FIRST_LIST_16 = 0xdc,
+    FIRST_LIST_32,
+    FIRST_MAP_16 = 0xde,
+    FIRST_MAP_32,
     FIRST_INT_SHORT = 0xe0
 };
 
@@ -46,7 +75,8 @@ static inline char *pack_put_int (char *p, int64_t value) {
         return pack_put_head (p, FIRST_INT_8, bits, 1);
     if (value >= INT16_MIN)
         return pack_put_head (p, FIRST_INT_16, bits, 2);
-    return value >= INT32_MIN ? pack_put_head (p, FIRST_INT_32, bits, 4) : pack_put_head (p, FIRST_INT_64, bits, 8);
+    return value >= INT32_MIN ? pack_put_head (p, FIRST_INT_32, bits, 4)
+                              : pack_put_head (p, FIRST_INT_64, bits, 8);
 }
 
 static inline char *pack_put_float (char *p, double value) {

@@ -63,6 +63,7 @@ typedef struct source {
     fields_t *fields, *whole_fields;
     const layout_t *layout;
     branches_t next, late; /* late: future records (S8) */
+    bool has_meta;
     uint16_t meta_source, meta_partition, meta_position, meta_arrival, meta_peer, meta_path;
     bool skip_empty; /* empty messages are no records: json and csv lines */
 

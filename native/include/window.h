@@ -19,8 +19,7 @@ enum { WINDOW_PANES_MAX = 100000 };
 window_t *window_new (const value_t *map, fault_t *fault);
 void window_destroy (window_t **self_p);
 
-/* Called once per result, the result's slots (keys, start, end, aggregates) filled; `key` is the row's key. A
- * global window that answers every record gives INT64_MIN for the end: the result speaks at its record's time. */
+/* Called once per result, the result's slots (keys, start, end, aggregates) filled; `key` is the row's key. */
 typedef void window_emit_fn (void *context, const bkey_t *key, int64_t start_us, int64_t end_us);
 
 enum window_added { WINDOW_ADDED, WINDOW_LATE, WINDOW_FAULT };

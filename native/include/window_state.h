@@ -71,7 +71,7 @@ struct window {
 
 /* window.c: the result's slots, and the steps behind. */
 void window_give (window_t *self, const bkey_t *key, const void *payload, int64_t start_us, int64_t end_us,
-                  int64_t emitted_end_us, value_t *row, arena_t *scratch, window_emit_fn *emit, void *context);
+                  value_t *row, arena_t *scratch, window_emit_fn *emit, void *context);
 
 /* window_panes.c. The place of the first pane that does not start before `start`. */
 uint32_t window_find (const window_t *self, int64_t start);

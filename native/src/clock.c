@@ -93,3 +93,13 @@ void clock_start (void) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once (&once, find_rate);
 }
+
+uint64_t clock_spin (int64_t ns, int64_t *monotonic_ns) {
+    int64_t start_ns = clock_monotonic_ns (), now_ns;
+    uint64_t start = clock_ticks ();
+    do
+        now_ns = clock_monotonic_ns ();
+    while (now_ns - start_ns < ns);
+    *monotonic_ns = now_ns - start_ns;
+    return clock_ns (clock_ticks () - start);
+}

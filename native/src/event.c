@@ -26,11 +26,23 @@ static PyObject *find (event_t *self, PyObject *name, bool attribute) {
     return Py_XNewRef (PyDict_GetItemWithError (self->fields, name));
 }
 
+/* One of PyDict_Keys, PyDict_Values, PyDict_Items over all fields. */
+static PyObject *list_of (PyObject *event, PyObject *(*part) (PyObject *)) {
+    PyObject *dict = event_dict (event);
+    PyObject *list = dict != NULL ? part (dict) : NULL;
+    Py_XDECREF (dict);
+    return list;
+}
+
+static PyObject *event_keys (PyObject *object, PyObject *ignored) {
+    (void) ignored;
+    event_t *self = (event_t *) object;
+    return self->row != NULL ? event_shape_names (self->shape) : list_of (object, PyDict_Keys);
+}
 /* Raise `error`, saying which fields there are. */
 static PyObject *no_field (event_t *self, PyObject *error, PyObject *name) {
     enum { SHOWN_MAX = 20 };
-    PyObject *dict = event_dict ((PyObject *) self);
-    PyObject *names = dict != NULL ? PyDict_Keys (dict) : NULL;
+    PyObject *names = event_keys ((PyObject *) self, NULL);
     Py_ssize_t count = names != NULL ? PyList_GET_SIZE (names) : 0;
     PyObject *shown = names != NULL ? PyList_GetSlice (names, 0, SHOWN_MAX) : NULL;
     PyObject *comma = shown != NULL ? PyUnicode_FromString (", ") : NULL;
@@ -41,7 +53,6 @@ static PyObject *no_field (event_t *self, PyObject *error, PyObject *name) {
     Py_XDECREF (comma);
     Py_XDECREF (shown);
     Py_XDECREF (names);
-    Py_XDECREF (dict);
     return NULL;
 }
 
@@ -113,18 +124,6 @@ static PyObject *event_get (PyObject *object, PyObject *const *arguments, Py_ssi
     return Py_NewRef (count == 2 ? arguments[1] : Py_None);
 }
 
-/* One of PyDict_Keys, PyDict_Values, PyDict_Items over all fields. */
-static PyObject *list_of (PyObject *event, PyObject *(*part) (PyObject *)) {
-    PyObject *dict = event_dict (event);
-    PyObject *list = dict != NULL ? part (dict) : NULL;
-    Py_XDECREF (dict);
-    return list;
-}
-
-static PyObject *event_keys (PyObject *object, PyObject *ignored) {
-    (void) ignored;
-    return list_of (object, PyDict_Keys);
-}
 static PyObject *event_values (PyObject *object, PyObject *ignored) {
     (void) ignored;
     return list_of (object, PyDict_Values);
@@ -146,7 +145,7 @@ static PyObject *event_reduce (PyObject *object, PyObject *ignored) {
 }
 
 static PyObject *event_iter (PyObject *object) {
-    PyObject *names = list_of (object, PyDict_Keys);
+    PyObject *names = event_keys (object, NULL);
     PyObject *iterator = names != NULL ? PyObject_GetIter (names) : NULL;
     Py_XDECREF (names);
     return iterator;

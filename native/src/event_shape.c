@@ -284,6 +284,24 @@ Py_ssize_t event_shape_count (event_shape_t *self) {
     return count;
 }
 
+static PyObject *name_object (const event_shape_t *self, const named_value_t *field) {
+    return field->entry != NULL ? Py_NewRef (self->names[field->entry - self->layout->entries])
+                                : PyUnicode_DecodeUTF8 (field->name, field->name_size, "replace");
+}
+
+PyObject *event_shape_names (event_shape_t *self) {
+    PyObject *names = PyList_New (0);
+    layout_cursor_t cursor = {0};
+    named_value_t field;
+    while (names != NULL && layout_next (self->layout, self->row, &cursor, &field)) {
+        PyObject *name = name_object (self, &field);
+        if (name == NULL || PyList_Append (names, name) < 0)
+            Py_CLEAR (names);
+        Py_XDECREF (name);
+    }
+    return names;
+}
+
 /* An entry's object, shared with what was already given out. */
 static PyObject *next_object (event_shape_t *self, const named_value_t *field) {
     if (field->entry != NULL)
@@ -300,9 +318,7 @@ PyObject *event_shape_dict (event_shape_t *self) {
     layout_cursor_t cursor = {0};
     named_value_t field;
     while (dict != NULL && layout_next (self->layout, self->row, &cursor, &field)) {
-        PyObject *name = field.entry != NULL
-                             ? Py_NewRef (self->names[field.entry - self->layout->entries])
-                             : PyUnicode_DecodeUTF8 (field.name, field.name_size, "replace");
+        PyObject *name = name_object (self, &field);
         PyObject *object = name != NULL ? next_object (self, &field) : NULL;
         if (object == NULL || PyDict_SetItem (dict, name, object) < 0)
             Py_CLEAR (dict);

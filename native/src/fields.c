@@ -79,7 +79,8 @@ fields_t *fields_new (const value_t *list, uint16_t rest_slot, fault_t *fault) {
         self->count = count;
         self->rest_slot = rest_slot;
         self->items = calloc ((size_t) count + 1, sizeof *self->items);
-        self->names = calloc (1, (size_t) list->size + NAME_SLACK); /* every name is in the list, with a head */
+        self->names =
+            calloc (1, (size_t) list->size + NAME_SLACK); /* every name is in the list, with a head */
     }
     if (!self || !self->items || !self->names) {
         fault_set (fault, REASON_LIMIT, "no memory for %u fields", count);
@@ -87,7 +88,8 @@ fields_t *fields_new (const value_t *list, uint16_t rest_slot, fault_t *fault) {
         return NULL;
     }
     if (!read_fields (self, list, p)) {
-        fault_set (fault, REASON_DECODE, "the program's fields must be [name, slot, type, required], names unique");
+        fault_set (fault, REASON_DECODE,
+                   "the program's fields must be [name, slot, type, required], names unique");
         fields_destroy (&self);
     }
     return self;
@@ -105,9 +107,9 @@ void fields_destroy (fields_t **self_p) {
 
 void fields_clear (const fields_t *self, value_t *row) {
     for (uint32_t i = 0; i < self->count; i++)
-        row[self->items[i].slot] = value_missing ();
+        row[self->items[i].slot] = value_missing();
     if (self->rest_slot != SLOT_NONE)
-        row[self->rest_slot] = value_missing ();
+        row[self->rest_slot] = value_missing();
 }
 
 static inline bool is_named (const field_t *field, const char *name, uint32_t size) {
@@ -136,8 +138,8 @@ static bool field_check (const field_t *field, value_t *value, fault_t *fault) {
         *value = value_float ((double) value->i);
         return true;
     }
-    return fault_set (fault, REASON_SCHEMA, "field \"%.*s\" is %s, not %s", (int) field->name_size, field->name,
-                      tag_name (value->tag), tag_name (field->type));
+    return fault_set (fault, REASON_SCHEMA, "field \"%.*s\" is %s, not %s", (int) field->name_size,
+                      field->name, tag_name (value->tag), tag_name (field->type));
 }
 
 bool fields_check (const fields_t *self, value_t *row, fault_t *fault) {

@@ -22,7 +22,8 @@ ALWAYS_INLINE bool is_field (const field_t *field, const char *p, const char *en
         return false;
     if (likely (field->name_size < 8))
         return true;
-    return (size_t) (end - p) > field->name_size && memcmp (p + 8, field->name + 8, field->name_size - 7) == 0;
+    return (size_t) (end - p) > field->name_size &&
+           memcmp (p + 8, field->name + 8, field->name_size - 7) == 0;
 }
 
 /* The field of a name that is not the one expected behind `last`, which learns it; NULL when nobody wants it. */
@@ -149,11 +150,13 @@ static const char *read_wanted (scanner_t *self, const fields_t *fields, const c
 
 /* The head goes right before the first member, into the room that was left for it; slots point into the members,
  * so these never move. */
-static bool finish_record (scanner_t *self, char *first, const names_t *names, uint32_t count, value_t *rest) {
+static bool finish_record (scanner_t *self, char *first, const names_t *names, uint32_t count,
+                           value_t *rest) {
     char head[PACK_HEAD_ROOM];
     size_t size = (size_t) (pack_put_count (head, true, count) - head);
     memcpy (first - size, head, size);
-    *rest = (value_t){.p = first - size, .size = (uint32_t) ((size_t) (self->out - first) + size), .tag = TAG_MAP};
+    *rest = (value_t){
+        .p = first - size, .size = (uint32_t) ((size_t) (self->out - first) + size), .tag = TAG_MAP};
     if (likely (!names->is_suspect))
         return true;
     self->scratch->used = (size_t) (self->out - self->scratch->base);

@@ -8,11 +8,11 @@
 
 /* Behind the backslash, for the bytes that need one; 'u' is followed by four hexadecimal digits. */
 static const char ESCAPES[256] = {
-    ['"'] = '"', ['\\'] = '\\', ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r',
-    [0x00] = 'u', [0x01] = 'u', [0x02] = 'u', [0x03] = 'u', [0x04] = 'u', [0x05] = 'u', [0x06] = 'u',
-    [0x07] = 'u', [0x0b] = 'u', [0x0e] = 'u', [0x0f] = 'u', [0x10] = 'u', [0x11] = 'u', [0x12] = 'u',
-    [0x13] = 'u', [0x14] = 'u', [0x15] = 'u', [0x16] = 'u', [0x17] = 'u', [0x18] = 'u', [0x19] = 'u',
-    [0x1a] = 'u', [0x1b] = 'u', [0x1c] = 'u', [0x1d] = 'u', [0x1e] = 'u', [0x1f] = 'u',
+    ['"'] = '"',  ['\\'] = '\\', ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r',
+    [0x00] = 'u', [0x01] = 'u',  [0x02] = 'u', [0x03] = 'u', [0x04] = 'u', [0x05] = 'u', [0x06] = 'u',
+    [0x07] = 'u', [0x0b] = 'u',  [0x0e] = 'u', [0x0f] = 'u', [0x10] = 'u', [0x11] = 'u', [0x12] = 'u',
+    [0x13] = 'u', [0x14] = 'u',  [0x15] = 'u', [0x16] = 'u', [0x17] = 'u', [0x18] = 'u', [0x19] = 'u',
+    [0x1a] = 'u', [0x1b] = 'u',  [0x1c] = 'u', [0x1d] = 'u', [0x1e] = 'u', [0x1f] = 'u',
 };
 static const char BASE64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -27,7 +27,8 @@ static uint32_t plain_size (const char *p, uint32_t size) {
     for (; size - at >= 8; at += 8) {
         uint64_t text = load_u64 (p + at);
         uint64_t quote = text ^ (ones * '"'), backslash = text ^ (ones * '\\');
-        if ((((quote - ones) & ~quote) | ((backslash - ones) & ~backslash) | ((text - ones * 0x20) & ~text)) & highs)
+        if ((((quote - ones) & ~quote) | ((backslash - ones) & ~backslash) | ((text - ones * 0x20) & ~text)) &
+            highs)
             break; /* in these eight; which one is found below */
     }
     while (at < size && !ESCAPES[(unsigned char) p[at]])

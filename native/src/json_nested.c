@@ -127,7 +127,8 @@ const char *nested_read (scanner_t *self, const char *p, uint32_t depth, value_t
     if (*p == '{' || *p == '[') {
         if (depth >= PACK_DEPTH_MAX)
             return scan_refuse_what (self, p, "nested too deeply");
-        return *p == '{' ? map_read (self, p + 1, depth + 1, value) : list_read (self, p + 1, depth + 1, value);
+        return *p == '{' ? map_read (self, p + 1, depth + 1, value)
+                         : list_read (self, p + 1, depth + 1, value);
     }
     char *mark = self->out;
     if (*p == '"') {

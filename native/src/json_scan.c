@@ -12,12 +12,14 @@ const char *scan_refuse (const scanner_t *self, const char *p, const char *wante
     unsigned char found = (unsigned char) *p;
     size_t at = (size_t) (p - self->text);
     if (p >= self->end)
-        fault_set (self->fault, REASON_DECODE, "not JSON at byte %zu: expected %s, found the end", at, wanted);
+        fault_set (self->fault, REASON_DECODE, "not JSON at byte %zu: expected %s, found the end", at,
+                   wanted);
     else if (found > ' ' && found < 0x7f)
-        fault_set (self->fault, REASON_DECODE, "not JSON at byte %zu: expected %s, found '%c'", at, wanted, found);
-    else
-        fault_set (self->fault, REASON_DECODE, "not JSON at byte %zu: expected %s, found byte 0x%02x", at, wanted,
+        fault_set (self->fault, REASON_DECODE, "not JSON at byte %zu: expected %s, found '%c'", at, wanted,
                    found);
+    else
+        fault_set (self->fault, REASON_DECODE, "not JSON at byte %zu: expected %s, found byte 0x%02x", at,
+                   wanted, found);
     return NULL;
 }
 
@@ -41,7 +43,7 @@ const char *scan_word (const scanner_t *self, const char *p, value_t *value) {
         return p + 4;
     }
     if (memcmp (p, "null", 4) == 0) {
-        *value = value_null ();
+        *value = value_null();
         return p + 4;
     }
     if (memcmp (p, "false", 5) == 0) {

@@ -182,17 +182,38 @@ bool keyed_freeze (keyed_t *self, uint64_t *rows) {
     return aggregates_pack (self->aggregates, self->payload, out);
 }
 
-bool keyed_merge (keyed_t *self, const char *accumulators, size_t size, fault_t *fault) {
+/* Accumulators beside our own; NULL with a fault. */
+static void *read_accumulators (keyed_t *self, const char *bytes, size_t size, fault_t *fault) {
     value_t list;
-    if (self->aggregates == NULL)
-        return fault_set (fault, REASON_AGGREGATE, "only bare accumulators are merged");
-    if (pack_read (accumulators, accumulators + size, &list) == NULL)
-        return fault_set (fault, REASON_DECODE, "the accumulators cannot be read");
+    if (self->aggregates == NULL || pack_read (bytes, bytes + size, &list) == NULL) {
+        fault_set (fault, REASON_DECODE, "the accumulators cannot be read");
+        return NULL;
+    }
     void *other = calloc (1, self->aggregates->payload_size + 8);
+    if (other == NULL) {
+        fault_set (fault, REASON_LIMIT, "no memory for accumulators");
+    } else if (!aggregates_unpack (self->aggregates, other, &list, fault)) {
+        free (other);
+        other = NULL;
+    }
+    return other;
+}
+
+bool keyed_restore (keyed_t *self, const char *accumulators, size_t size, fault_t *fault) {
+    void *other = read_accumulators (self, accumulators, size, fault);
     if (other == NULL)
-        return fault_set (fault, REASON_LIMIT, "no memory for accumulators");
-    bool merged = aggregates_unpack (self->aggregates, other, &list, fault) &&
-                  aggregates_merge (self->aggregates, self->payload, other, fault);
+        return false;
+    aggregates_free (self->aggregates, self->payload);
+    free (self->payload);
+    self->payload = other;
+    return true;
+}
+
+bool keyed_merge (keyed_t *self, const char *accumulators, size_t size, fault_t *fault) {
+    void *other = read_accumulators (self, accumulators, size, fault);
+    if (other == NULL)
+        return false;
+    bool merged = aggregates_merge (self->aggregates, self->payload, other, fault);
     aggregates_free (self->aggregates, other);
     free (other);
     return merged;

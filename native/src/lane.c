@@ -117,6 +117,7 @@ void lane_gil_take (lane_t *self) {
     self->gil_state = gil_take ();
     self->gil_held = true;
     self->gil_since = clock_ticks ();
+    self->gil_since_ns = (uint64_t) self->now_ns + clock_ns (self->gil_since - self->turned);
 }
 
 void lane_gil_drop (lane_t *self) {
@@ -217,7 +218,7 @@ static void read_clock (lane_t *self) {
         self->wall_us = clock_wall_us ();
         self->now_us = self->wall_start_us + (self->now_ns - self->mono_start_ns) / 1000;
     }
-    self->received = clock_ticks ();
+    self->received = self->turned = clock_ticks ();
     __atomic_store_n (&self->page->ticks, self->page->ticks + 1, __ATOMIC_RELAXED);
     histogram_turn (self->latency, self->now_ns);
     histogram_turn (self->closing, self->now_ns);

@@ -51,8 +51,8 @@ static bool read_entry (const value_t *item, bool has_slot, buffer_t *names, ent
     return name.tag == TAG_STR && put_name (names, &name, entry);
 }
 
-static bool read_entries (const value_t *map, const char *key, bool has_slot, buffer_t *names, entry_t **entries,
-                          uint32_t *count) {
+static bool read_entries (const value_t *map, const char *key, bool has_slot, buffer_t *names,
+                          entry_t **entries, uint32_t *count) {
     value_t list;
     if (!pack_get (map, key, (uint32_t) strlen (key), &list) || list.tag != TAG_LIST)
         return false;
@@ -99,7 +99,8 @@ layout_t *layout_new (const value_t *map, fault_t *fault) {
         self->names = names.data;
     if (!is_read) {
         fault_set (fault, REASON_DECODE,
-                   "the program's layout must be {entries: [[name, slot], …], rest, hidden, unit}, at most %d entries",
+                   "the program's layout must be {entries: [[name, slot], …], rest, hidden, unit}, at most "
+                   "%d entries",
                    LAYOUT_ENTRIES_MAX);
         layout_destroy (&self);
     }
@@ -141,7 +142,8 @@ static uint32_t find_entry (const layout_t *self, const char *name, uint32_t siz
 }
 
 /* The next field of the packed map, or of the entry that takes its place. False when the map is at its end. */
-static bool next_of_rest (const layout_t *self, const value_t *row, layout_cursor_t *cursor, named_value_t *out) {
+static bool next_of_rest (const layout_t *self, const value_t *row, layout_cursor_t *cursor,
+                          named_value_t *out) {
     const value_t *rest = &row[self->rest_slot];
     const char *end = rest->p + rest->size;
     while (cursor->left) {

@@ -64,8 +64,8 @@ static __attribute__ ((cold)) double library_read (const char *first, const char
     return value;
 }
 
-const char *number_read_float (const char *first, const char *end, uint64_t mantissa, uint64_t count, int exponent,
-                               value_t *out) {
+const char *number_read_float (const char *first, const char *end, uint64_t mantissa, uint64_t count,
+                               int exponent, value_t *out) {
     double value = 0.0;
     bool is_whole = count <= DIGITS_MAX; /* the mantissa is all of the digits */
     if (!is_whole || (mantissa != 0 && !scale (mantissa, exponent, &value))) {

@@ -26,7 +26,8 @@ static const char *read_text (const char *p, const char *end, uint64_t size, uin
 }
 
 /* Behind the first byte: a length of 1, 2 or 4 bytes and the text. */
-static const char *read_long_text (const char *p, const char *end, unsigned width, uint8_t tag, value_t *value) {
+static const char *read_long_text (const char *p, const char *end, unsigned width, uint8_t tag,
+                                   value_t *value) {
     if (unlikely (end - p < (ptrdiff_t) width))
         return NULL;
     return read_text (p + width, end, big_endian (p, width), tag, value);
@@ -99,7 +100,7 @@ static inline const char *read_one (const char *p, const char *end, value_t *val
     if (first >= FIRST_FLOAT_32 && first <= FIRST_INT_64)
         return read_number (p, end, first, value);
     switch (first) {
-    case FIRST_NIL: *value = value_null (); return p;
+    case FIRST_NIL: *value = value_null(); return p;
     case FIRST_FALSE: *value = value_bool (false); return p;
     case FIRST_TRUE: *value = value_bool (true); return p;
     case FIRST_BYTES_8:
@@ -137,7 +138,7 @@ static const char *skip_items (const char *p, const char *end, bool is_map, uint
             continue;
         }
         level->left--;
-        value_t value = value_missing ();
+        value_t value = value_missing();
         if (level->is_map && (!(p = read_one (p, end, &value, &count)) || value.tag != TAG_STR))
             return NULL;
         if (!(p = read_one (p, end, &value, &count)))

@@ -74,7 +74,8 @@ static bool is_suspect (const char *p, const char *end, uint32_t count) {
 static uint32_t resolve (pair_t *pairs, uint32_t count, const char *bytes, const char *end) {
     uint32_t repeated = 0;
     for (uint32_t first = 0, last; first < count; first = last + 1) {
-        for (last = first; last + 1 < count && by_name (bytes, end, &pairs[first], &pairs[last + 1]) == 0; last++)
+        for (last = first; last + 1 < count && by_name (bytes, end, &pairs[first], &pairs[last + 1]) == 0;
+             last++)
             pairs[last + 1].from = REPEATED;
         pairs[first].from = pairs[last].at;
         repeated += last - first;

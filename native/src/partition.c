@@ -216,7 +216,8 @@ static void process_message (partition_t *self, char *text, uint32_t size) {
         refuse (self);
         return;
     }
-    fill_meta (self);
+    if (unlikely (source->has_meta))
+        fill_meta (self);
     run_row (self);
 }
 

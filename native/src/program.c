@@ -227,6 +227,8 @@ static void load_meta (loader_t *self, source_t *source, const value_t *map) {
     source->meta_arrival = get_slot (self, from, "_arrival");
     source->meta_peer = get_slot (self, from, "_peer");
     source->meta_path = get_slot (self, from, "_path");
+    uint32_t count = 0;
+    source->has_meta = pack_open (from, &count) && count;
 }
 
 static void load_formats (loader_t *self, source_t *source, const value_t *map) {

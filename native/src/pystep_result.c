@@ -61,16 +61,21 @@ static bool put (filling_t *filling, PyObject *name, PyObject *value) {
     return index >= 0 || py_check_value (value, &filling->to, name);
 }
 
-/* The fields are filled: close the packed map, hold the record against declared types, and let it go on. */
-static bool send (filling_t *filling) {
+/* The row is filled: hold it against declared types and let it go on. */
+static bool finish (filling_t *filling) {
     const fields_t *out = fields_of (filling);
-    value_t *row = filling->call->row;
-    if (out->rest_slot != SLOT_NONE && !py_take_pack (&filling->to, 0, TAG_MAP, &row[out->rest_slot]))
-        return false;
-    if (out->declared && !fields_check (out, row, filling->to.fault))
+    if (out->declared && !fields_check (out, filling->call->row, filling->to.fault))
         return false;
     filling->call->emit (filling->call->context);
     return true;
+}
+
+/* The same once the packed map has been closed. */
+static bool send (filling_t *filling) {
+    uint16_t slot = fields_of (filling)->rest_slot;
+    if (slot != SLOT_NONE && !py_take_pack (&filling->to, 0, TAG_MAP, &filling->call->row[slot]))
+        return false;
+    return finish (filling);
 }
 
 static bool start (filling_t *filling, Py_ssize_t count) {
@@ -138,7 +143,13 @@ static bool send_live_event (filling_t *filling, const layout_t *layout, const v
             row[out->items[index].slot] = field.value;
     }
     filling->to.pack->size = 0;
-    if (out->rest_slot != SLOT_NONE && !layout_pack (layout, from, filling->to.pack))
+    if (out->rest_slot == SLOT_NONE)
+        return send (filling);
+    if (layout->count == 0 && layout->hidden_count == 0 && from[layout->rest_slot].tag == TAG_MAP) {
+        row[out->rest_slot] = from[layout->rest_slot]; /* the record as it came */
+        return finish (filling);
+    }
+    if (!layout_pack (layout, from, filling->to.pack))
         return fault_set (filling->to.fault, REASON_LIMIT, "a result does not fit the memory of one event");
     return send (filling);
 }

@@ -126,7 +126,7 @@ static void page_enter (flow_t *self) {
             page->raw_size = size;
         }
     }
-    __atomic_store_n (&page->in_python_since_ns, clock_ns (clock_ticks ()) | 1, __ATOMIC_RELEASE);
+    __atomic_store_n (&page->in_python_since_ns, self->lane->gil_since_ns, __ATOMIC_RELEASE);
 }
 
 static void page_leave (flow_t *self) {
