@@ -15,6 +15,7 @@ from semantics.evaluate import Time
 from semantics.library import pack
 
 CAPACITY = 1 << 20
+OUT = ffi.new("char[]", CAPACITY)
 
 
 class MachineError(Exception):
@@ -43,13 +44,13 @@ def run(node: Node, record: Mapping[str, Any], now_us: int = 0) -> Any:
 def run_code(code: bytes, row: list[Any], slots: int, result: int, now_us: int = 0) -> Any:
     """Run instructions over [slot, value, …]; the value of the result's slot."""
     packed = pack(row)
-    out, fault = ffi.new("char[]", CAPACITY), ffi.new("fault_t *")
+    fault = ffi.new("fault_t *")
     size = lib.machine_try(
-        code, len(code), packed, len(packed), slots, result, now_us, out, CAPACITY, fault
+        code, len(code), packed, len(packed), slots, result, now_us, OUT, CAPACITY, fault
     )
     if size < 0:
         raise MachineError(fault.reason, ffi.string(fault.message).decode())
-    return unpack(bytes(ffi.buffer(out, size)))
+    return unpack(bytes(ffi.buffer(OUT, size)))
 
 
 def unpack(data: bytes) -> Any:
