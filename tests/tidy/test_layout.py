@@ -24,7 +24,11 @@ def test_packaging_never_becomes_a_package() -> None:
 
 def test_python_in_config_is_only_what_users_write() -> None:
     """Settings are TOML; the Python beside example flows is a user's own code."""
-    strays = [path for path in (ROOT / "config").rglob("*.py") if path.parent.name != "flows"]
+    strays = [
+        path
+        for path in (ROOT / "config").rglob("*.py")
+        if ROOT / "config/flows" not in path.parents
+    ]
     assert not strays
 
 
