@@ -7,6 +7,9 @@ from typing import Any
 
 from appliance.metrics.histogram import QUANTILES
 
+#: Errors that the summary shows, of those that no sink takes: enough to see what is wrong.
+_ERRORS_SHOWN = 3
+
 
 def summary_lines(document: Mapping[str, Any], seconds: float) -> list[str]:
     """A few lines for people: how much, how fast, how long each event took, what went wrong."""
@@ -27,7 +30,16 @@ def summary_lines(document: Mapping[str, Any], seconds: float) -> list[str]:
     errors = sum(flow["errors"] for flow in flows)
     if late or errors:
         lines.append(f"{errors:,} records set aside as errors, {late:,} late" + _reasons(flows))
+    for flow in flows:
+        lines += [_error(flow["name"], error) for error in flow["last_errors"][-_ERRORS_SHOWN:]]
     return lines
+
+
+def _error(flow: str, error: Mapping[str, Any]) -> str:
+    """One record that no sink on `errors` has taken."""
+    where = error.get("step") or error.get("source") or "?"
+    at = f" at {error['position']}" if error.get("position") is not None else ""
+    return f"  {flow}.{where}{at}: {error.get('reason')}: {error.get('message')}"
 
 
 def _reasons(flows: list[Mapping[str, Any]]) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from appliance.errors import EXIT_DONE, EXIT_FAILED
+from appliance.errors import EXIT_DONE, EXIT_ENVIRONMENT, EXIT_FAILED
 from appliance.limits import CHANNEL_GONE_S, START_TIMEOUT_S, STOP_KILL_S
 from appliance.logs import Logger
 from appliance.supervisor.child import Child, death_words
@@ -54,12 +54,20 @@ class Slot:
         return self.child is not None and self._gone_s is None
 
     def start(self, now_s: float) -> None:
-        """Start the process."""
+        """Start the process; a box that has no room for it is asked again later."""
         self.state = "starting"
         self._deadline_s = now_s + START_TIMEOUT_S
         self._gone_s = None
         self.reply = None
-        self.child = Child(self._stdout_fd)
+        try:
+            self.child = Child(self._stdout_fd)
+        except OSError as error:
+            text = f"cannot start a worker: {error.strerror}"
+            if self._was_ready:
+                self._wait(text, now_s)
+            else:
+                self._finish(EXIT_ENVIRONMENT, text)
+            return
         job = replace(self._job, restart=self._was_ready, set_aside=self._aside)
         self._say("job", **job.pack())
         if self._stopping:
@@ -184,14 +192,15 @@ class Slot:
             text = "" if reason == "aborted" else f"the worker died while {stage}: {reason}"
             self._finish(EXIT_FAILED, text)
         else:
-            self._restart(child, code, now_s)
+            reason = child.failure[1] if child.failure is not None else child.kill_reason
+            self._wait(reason or death_words(code), now_s)
 
-    def _restart(self, child: Child, code: int, now_s: float) -> None:
+    def _wait(self, reason: str, now_s: float) -> None:
+        """Start again after a while."""
         at_s = self.policy.died(now_s)
         self.state = "waiting"
         self._deadline_s = at_s
-        reason = child.failure[1] if child.failure is not None else child.kill_reason
-        fields: dict[str, object] = {"worker": self.name, "reason": reason or death_words(code)}
+        fields: dict[str, object] = {"worker": self.name, "reason": reason}
         if self._aside is not None:
             fields["set_aside"] = f"the event at {self._aside.position} of {self._aside.flow}"
         self._log.error("worker died; starting it again", **fields, after_s=round(at_s - now_s, 1))

@@ -68,9 +68,13 @@ class LaneRun:
         self._functions = load_functions(plan, program.functions)
         self._lane = Lane()
         self._set_clock()
-        self._lane.load(program.pack(), self._functions, once=True)
-        if not self._lane.start():
-            raise BettongError("the lane could not start: " + "; ".join(self.logs))
+        try:
+            self._lane.load(program.pack(), self._functions, once=True)
+            if not self._lane.start():
+                raise BettongError("the lane could not start")
+        except BettongError:
+            self._lane.destroy()
+            raise
 
     def __enter__(self) -> LaneRun:
         return self

@@ -8,12 +8,11 @@ from typing import Any
 
 from appliance.load import load
 from appliance.plan.logical import Plan
-from appliance.plan.program import compile_plan
+from appliance.plan.program import Program, compile_plan
 from appliance.worker import opening
 from appliance.worker.job import Job, SetAside
 from appliance.worker.lane import Lane
 from appliance.worker.opening import OpenFlow
-from appliance.worker.python_steps import load_functions
 
 
 @dataclass(frozen=True)
@@ -52,8 +51,7 @@ def open_flows(job: Job, plans: list[Plan], lane: Lane) -> list[LoadedFlow]:
     # All user code is loaded before anything outside is touched: a fault in it leaves no trace.
     programs = [compile_plan(plan) for plan in plans]
     functions = [
-        load_functions(plan, program.functions)
-        for plan, program in zip(plans, programs, strict=True)
+        _load_functions(plan, program) for plan, program in zip(plans, programs, strict=True)
     ]
     loaded: list[LoadedFlow] = []
     try:
@@ -69,6 +67,15 @@ def open_flows(job: Job, plans: list[Plan], lane: Lane) -> list[LoadedFlow]:
             flow.open.close()
         raise
     return loaded
+
+
+def _load_functions(plan: Plan, program: Program) -> list[dict[str, Any]]:
+    """The user's functions; a flow without any does not pay for what they need."""
+    if not program.functions:
+        return []
+    from appliance.worker.python_steps import load_functions
+
+    return load_functions(plan, program.functions)
 
 
 def set_aside(aside: SetAside, sources: list[Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import socket
 import subprocess
 from pathlib import Path
@@ -41,6 +42,29 @@ def test_a_file_becomes_windows_in_a_file_and_a_summary(tmp_path: Path) -> None:
     assert "4 events in " in words
     assert "1 records set aside as errors, 0 late (1 decode)" in words
     assert not (tmp_path / ".bettong").exists()
+
+
+def test_a_terminal_shows_how_far_a_bounded_run_is(tmp_path: Path) -> None:
+    write(tmp_path, windows("stdin = {}", "blackhole = {}"))
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*BETTONG, "run", "flow.toml", "--once"],
+        cwd=tmp_path,
+        stdin=subprocess.PIPE,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    assert process.stdin is not None
+    process.stdin.write(READINGS.encode())
+    process.stdin.flush()
+    shown = b""
+    while b"3 events, " not in shown:
+        shown += os.read(ours, 4096)
+    process.stdin.close()
+    while b"3 events in " not in shown:
+        shown += os.read(ours, 4096)
+    assert process.wait(PATIENCE_S) == 0
+    os.close(ours)
 
 
 def test_with_a_data_folder_results_go_behind_what_is_there(tmp_path: Path) -> None:

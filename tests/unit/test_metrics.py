@@ -108,6 +108,14 @@ def test_the_summary_has_rates_percentiles_and_what_went_wrong() -> None:
     assert lines[0] == "3,000 events in 1.50 s (2,000/s), 77 bytes in, 3 results out"
     assert lines[1].startswith("in-process latency: p50 0.1 µs  p95 0.1 µs")
     assert lines[2] == "1 records set aside as errors, 2 late (1 decode)"
+    assert len(lines) == 3
+
+
+def test_the_summary_shows_the_last_errors_that_no_sink_took() -> None:
+    error = {"flow": "a", "step": None, "source": "in", "position": 7, "reason": "decode"}
+    last = reply("a", 1) | {"errors": [error | {"message": f"no {n}"} for n in range(5)]}
+    lines = summary_lines(document("stopping", [], [last]), 1.0)
+    assert lines[3:] == [f"  a.in at 7: decode: no {n}" for n in (2, 3, 4)]
 
 
 def test_sizes_are_said_in_decimal_units() -> None:

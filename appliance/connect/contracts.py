@@ -1,0 +1,184 @@
+"""What the engine asks of sources and sinks: three verbs each, and small optional traits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+# ---- what travels ----
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Bytes as they came, the partition they belong to, and the position after them.
+
+    `data` is a piece of a stream, cut anywhere; for a source with the trait `Messages`, a list of
+    whole messages. `position` is in the source's own terms and is given back to `open` as it is.
+    """
+
+    data: bytes | Sequence[bytes]
+    position: bytes = b""
+    partition: str = ""
+
+
+class EndOfInput(Exception):
+    """Raised by `read`: this source has come to its end."""
+
+
+class Later(Exception):
+    """Raised by `write`: nothing of these records was taken; try again. `after_s` is a wish, in
+    seconds.
+    """
+
+    def __init__(self, reason: str = "", after_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.after_s = after_s
+
+
+@dataclass(frozen=True)
+class Resume:
+    """What a sink is told when it opens.
+
+    `fresh`: the run starts from nothing, so what is there is replaced.
+    """
+
+    fresh: bool = False
+
+
+@dataclass(frozen=True)
+class NativeEnd:
+    """How the lane itself reads or writes, as `native` returns it. The lane takes `fd` over.
+
+    Sources: `listen` (fd), `connect` (peer), `datagram` (fd), `files` (paths, follow), `stream`
+    (fd). Sinks: `file` (fd, offset), `stream` (fd), `connect` (peer), `datagram` (fd, connected to
+    its peer by us as soon as the peer's name is known), `blackhole`. Descriptors do not block and
+    are not inherited.
+    """
+
+    kind: str
+    fd: int = -1
+    offset: int = 0
+    paths: tuple[str, ...] = ()
+    follow: bool = False
+    peer: tuple[str, int] | None = None
+    label: str = ""  # what a person calls it: the address that was bound, the path
+
+    def entry(self) -> dict[str, object]:
+        """What the lane's program says about it."""
+        entry: dict[str, object] = {"kind": self.kind}
+        if self.kind == "files":
+            entry.update(paths=list(self.paths), follow=self.follow)
+        elif self.kind == "file":
+            entry.update(fd=self.fd, offset=self.offset)
+        elif self.fd >= 0:
+            entry.update(fd=self.fd)
+        return entry
+
+
+# ---- the contracts ----
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Where events come from. All verbs are called on one thread of the source's own.
+
+    `open` is called first, and again, after `close`, when `read` has failed (with back-off): what
+    it raises is logged once and tried again later. `read` is called while the lane has room.
+    """
+
+    def open(self, positions: Mapping[str, bytes]) -> None:
+        """Begin exactly after these positions, by partition; an unknown partition begins at its
+        start.
+        """
+
+    def read(self, limit: int) -> Chunk | None:
+        """At most `limit` bytes.
+
+        None: nothing now; it may wait up to 100 ms to find out. EndOfInput: no more, ever.
+        """
+
+    def close(self) -> None:
+        """Let go of everything. Called once after each `open`, on the same thread."""
+
+
+@runtime_checkable
+class Sink(Protocol):
+    """Where results go. All verbs are called on one thread of the sink's own."""
+
+    def open(self, resume: Resume) -> None:
+        """Make ready. What it raises is logged once and tried again with back-off."""
+
+    def write(self, records: Sequence[bytes]) -> None:
+        """Take all of these encoded records, in order.
+
+        Later: none was taken, the same ones come again.
+        """
+
+    def close(self) -> None:
+        """Let go of everything, after the last record."""
+
+
+@runtime_checkable
+class Acknowledging(Protocol):
+    """Trait of a source whose other side wants to know what is safe."""
+
+    def committed(self, positions: Mapping[str, bytes]) -> None:
+        """Everything up to these positions is in a cut. Called on the source's own thread."""
+
+
+class Messages:
+    """Trait of a source that brings whole messages: the data of its chunks is a list, one message
+    an entry.
+    """
+
+
+@runtime_checkable
+class Native(Protocol):
+    """Trait of a connector that the lane reads or writes itself; `read` and `write` are then never
+    called.
+
+    `open` is called before the lane starts, on the worker's main thread; what is wrong then is an
+    EnvironmentFailure.
+    """
+
+    def native(self) -> NativeEnd:
+        """Describe itself, after `open`."""
+
+
+@runtime_checkable
+class Bounded(Protocol):
+    """Trait of a source that can come to an end by itself."""
+
+    def bounded(self) -> bool:
+        """Whether, as it is configured, it will."""
+
+
+@runtime_checkable
+class Replayable(Protocol):
+    """Trait of a source that gives the same bytes again when opened at an earlier position."""
+
+    def replayable(self) -> bool:
+        """Whether, as it is configured, it does."""
+
+
+def is_native(connector: object) -> bool:
+    """Whether the lane reads or writes it itself."""
+    return isinstance(connector, Native)
+
+
+def is_bounded(connector: object) -> bool:
+    """Whether this source ends by itself."""
+    return isinstance(connector, Bounded) and connector.bounded()
+
+
+def is_replayable(connector: object) -> bool:
+    """Whether this source can be read again from a position."""
+    return isinstance(connector, Replayable) and connector.replayable()
+
+
+def guarantee(connector: object) -> str:
+    """The class of a source: what a crash can do to what it sent (architecture, "Sources")."""
+    if is_replayable(connector):
+        return "replayable"
+    return "acknowledged" if isinstance(connector, Acknowledging) else "fire and forget"
