@@ -16,8 +16,10 @@ SANITIZED := PYTHONPATH=build/sanitize BETTONG_SANITIZE=1 PYTHONMALLOC=malloc \
 .PHONY: build demo test check bench format \
     check-format check-lint check-types check-tidy check-unit check-native check-cross clean
 
+# Compiled ahead, so that the first start is no slower than the others.
 build: $(INSTALLED)
 	@$(BIN)/python native/bindings.py
+	@$(BIN)/python -m compileall -q appliance connectors
 
 # An editable install with pinned tools; the native module is built right afterwards, and whenever it is out of date.
 $(INSTALLED): pyproject.toml setup.py native/backend.py

@@ -130,7 +130,7 @@ class Compiler:
             fields = {name: origin.slot(name) for name in names}
             record = Record(self.parts.missing, fields, metadata=origin)
         unit = source.time.unit
-        entry = {
+        entry: dict[str, Any] = {
             "name": source.name,
             "format": {"kind": source.format.kind, **source.format.options},
             "frame": _frame(source),
