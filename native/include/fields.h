@@ -13,8 +13,7 @@ typedef struct field {
     bool required; /* declared without `?` */
     uint16_t then; /* index of the field that followed it last time: what the JSON decoder expects next */
     uint64_t head; /* the first min(8, name_size + 1) bytes of name + '"' … */
-    uint64_t
-        mask; /* … and their mask, for one masked compare; never equal for a name that JSON must escape */
+    uint64_t mask; /* … and their mask, for one masked compare: never equal where JSON must escape the name */
 } field_t;
 
 enum { FIELDS_MAX = 4096 };

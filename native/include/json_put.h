@@ -1,4 +1,5 @@
-/* json_put.h: values that the JSON decoder packs at the end of its scratch memory. False when that is full. */
+/* json_put.h: values that the JSON decoder packs at the end of its scratch memory. False when that is
+ * full. */
 #ifndef BETTONG_JSON_PUT_H
 #define BETTONG_JSON_PUT_H
 
@@ -11,7 +12,8 @@ static inline bool put_room (const scanner_t *self, size_t count) {
     return likely ((size_t) (self->out_end - self->out) >= count) || scan_full (self);
 }
 
-/* json_nested.c: a long text, or one whose escapes were undone at the end of scratch, where its packed form goes. */
+/* json_nested.c: a long text, or one whose escapes were undone at the end of scratch, where its packed
+ * form goes. */
 bool put_text_slow (scanner_t *self, value_t *text);
 
 /* A text that was just read. It may move: `text` follows it. */

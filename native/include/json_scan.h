@@ -1,8 +1,9 @@
 /* json_scan.h: the parts of JSON text that the decoder's fast path and its nested values share.
  *
- * The message ends at `end`, where a byte below 0x20 stands (the decoder's sentinel, if need be): it stops strings,
- * numbers and words by itself, so that only white space has to ask where the end is. Eight bytes are read at a time;
- * those behind the end are the slack that decode.h promises. A function returns what follows, or NULL with a fault. */
+ * The message ends at `end`, where a byte below 0x20 stands (the decoder's sentinel, if need be): it stops
+ * strings, numbers and words by itself, so that only white space has to ask where the end is. Eight bytes
+ * are read at a time; those behind the end are the slack that decode.h promises. A function returns what
+ * follows, or NULL with a fault. */
 #ifndef BETTONG_JSON_SCAN_H
 #define BETTONG_JSON_SCAN_H
 
@@ -45,9 +46,11 @@ static inline const char *scan_to (const scanner_t *self, const char *p, char wa
     return likely (*p == wanted) ? p : scan_space (self, p);
 }
 
-/* The first quote, backslash or control byte from `p` on. *high gets a bit for every byte beyond ASCII before it.
+/* The first quote, backslash or control byte from `p` on. *high gets a bit for every byte beyond ASCII
+ * before it.
  *
- * A subtraction that borrows marks a byte too many only above one that is marked rightly: the lowest mark is true. */
+ * A subtraction that borrows marks a byte too many only above one that is marked rightly: the lowest mark
+ * is true. */
 static inline const char *scan_stop (const char *p, uint64_t *high) {
     const uint64_t ones = 0x0101010101010101u, highs = 0x8080808080808080u;
     uint64_t seen = 0;

@@ -1,8 +1,10 @@
-/* layout.h: what a record looks like at one place of the flow: which names, in which order, from which slots.
+/* layout.h: what a record looks like at one place of the flow: which names, in which order, from which
+ * slots.
  *
- * A closed layout is its entries. An open one starts from a packed map (`rest_slot`): its fields in their own
- * order, an entry of the same name taking the field's place, names in `hidden` left out; then the entries whose
- * names the map did not have. Entries that are MISSING are left out. This is what a Python dict would give. */
+ * A closed layout is its entries. An open one starts from a packed map (`rest_slot`): its fields in their
+ * own order, an entry of the same name taking the field's place, names in `hidden` left out; then the
+ * entries whose names the map did not have. Entries that are MISSING are left out. This is what a Python
+ * dict would give. */
 #ifndef BETTONG_LAYOUT_H
 #define BETTONG_LAYOUT_H
 

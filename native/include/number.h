@@ -1,4 +1,5 @@
-/* number.h: numbers and times as text, exactly and without a locale. Needs 8 readable bytes behind the text. */
+/* number.h: numbers and times as text, exactly and without a locale. Needs 8 readable bytes behind the
+ * text. */
 #ifndef BETTONG_NUMBER_H
 #define BETTONG_NUMBER_H
 
@@ -11,7 +12,8 @@ const char *number_read (const char *p, value_t *out);
 
 enum { NUMBER_TEXT_MAX = 32 };
 uint32_t number_write_int (char *out, int64_t value);
-/* The shortest text that reads back the same, as Python's repr writes it ("1.0", "1e-07", "1e+16"). Finite only. */
+/* The shortest text that reads back the same, as Python's repr writes it ("1.0", "1e-07", "1e+16"). Finite
+ * only. */
 uint32_t number_write_float (char *out, double value);
 
 enum { TIME_TEXT_MAX = 40 };
@@ -19,8 +21,8 @@ enum { TIME_TEXT_MAX = 40 };
 bool time_write_rfc3339 (char *out, int64_t us, uint32_t *size);
 bool time_read_rfc3339 (const char *p, uint32_t size, int64_t *us);
 
-/* Civil calendar: civil_t (in cdefs.h) and back. Exact for every int64 of microseconds; months 1 to 12, the year
- * within 290,000 of 1970; days, hours, minutes and seconds beyond their range carry over. */
+/* Civil calendar: civil_t (in cdefs.h) and back. Exact for every int64 of microseconds; months 1 to 12,
+ * the year within 290,000 of 1970; days, hours, minutes and seconds beyond their range carry over. */
 civil_t civil_from_us (int64_t us);
 int64_t civil_to_us (const civil_t *civil);
 

@@ -8,8 +8,8 @@ enum { DIGITS_MAX = 19 /* always fit 64 bits */, EXACT_POWER_MAX = 22 };
 
 extern const double EXACT_POWERS[EXACT_POWER_MAX + 1];
 
-/* What the fast way leaves: `count` digits from `first` to `end`, whose value is `mantissa` when they are at most
- * DIGITS_MAX, times 10^exponent. NULL when that is infinite. */
+/* What the fast way leaves: `count` digits from `first` to `end`, whose value is `mantissa` when they are
+ * at most DIGITS_MAX, times 10^exponent. NULL when that is infinite. */
 const char *number_read_float (const char *first, const char *end, uint64_t mantissa, uint64_t count,
                                int exponent, value_t *out);
 /* An integer of DIGITS_MAX digits or more: it may or may not fit 64 bits. */
@@ -20,8 +20,9 @@ const char *number_read_exponent (const char *p, int *exponent);
 
 static inline unsigned digit_at (const char *p) { return (unsigned char) *p - (unsigned) '0'; }
 
-/* Digits onto the end of *mantissa, which wraps around after DIGITS_MAX of them. One at a time: the processor runs
- * ahead along the loop, while looking at eight bytes at once makes all that follows wait for their end. */
+/* Digits onto the end of *mantissa, which wraps around after DIGITS_MAX of them. One at a time: the
+ * processor runs ahead along the loop, while looking at eight bytes at once makes all that follows wait
+ * for their end. */
 static inline const char *digits_read (const char *p, uint64_t *mantissa) {
     uint64_t value = *mantissa;
     for (unsigned digit; (digit = digit_at (p)) <= 9; p++)

@@ -9,8 +9,9 @@
 
 #define PACK_DEPTH_MAX 64
 
-/* Read one value; containers come as a whole span (TAG_LIST or TAG_MAP with their msgpack bytes), checked to be
- * complete and no deeper than PACK_DEPTH_MAX. Returns what follows, or NULL when malformed or cut short. */
+/* Read one value; containers come as a whole span (TAG_LIST or TAG_MAP with their msgpack bytes), checked
+ * to be complete and no deeper than PACK_DEPTH_MAX. Returns what follows, or NULL when malformed or cut
+ * short. */
 const char *pack_read (const char *p, const char *end, value_t *value);
 
 /* The same, but of a list or a map only the head: its tag and the count of its items (pairs for a map), which
@@ -30,8 +31,9 @@ bool pack_write_map (buffer_t *out, uint32_t count);
 /* The value under `name` in a map; false when there is none. The last one wins. */
 bool pack_get (const value_t *map, const char *name, uint32_t name_size, value_t *value);
 
-/* A map without repeated names: the last value wins, at the place of the first, as in a Python dict. When a name
- * is repeated `map` becomes a copy in `scratch`. Maps inside of it are left as they are. False: scratch is full. */
+/* A map without repeated names: the last value wins, at the place of the first, as in a Python dict. When
+ * a name is repeated `map` becomes a copy in `scratch`. Maps inside of it are left as they are. False:
+ * scratch is full. */
 bool pack_unique (value_t *map, arena_t *scratch);
 
 #endif

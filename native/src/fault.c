@@ -18,8 +18,8 @@ const char *reason_name (uint32_t reason) { return reason < REASON_COUNT ? REASO
 
 const char *tag_name (uint32_t tag) { return tag < sizeof TAGS / sizeof TAGS[0] ? TAGS[tag] : "unknown"; }
 
-/* A message may quote bytes of the input and may have been cut in the middle of a character. What is not UTF-8
- * becomes '?', but for the part of a character at the end of a cut message, which goes. */
+/* A message may quote bytes of the input and may have been cut in the middle of a character. What is not
+ * UTF-8 becomes '?', but for the part of a character at the end of a cut message, which goes. */
 static void make_valid (char *text, size_t size, bool is_cut) {
     size_t at = 0;
     while (at < size) {

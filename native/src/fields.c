@@ -7,8 +7,8 @@
 
 enum { NAME_SLACK = 64 };
 
-/* For a plain name: its first bytes with the closing quote. A name that JSON writes with escapes, or may write so,
- * is never met as it is; the decoder then compares what it has unescaped. */
+/* For a plain name: its first bytes with the closing quote. A name that JSON writes with escapes, or may
+ * write so, is never met as it is; the decoder then compares what it has unescaped. */
 static void set_head (field_t *field) {
     field->head = 1;
     field->mask = 0;

@@ -1,10 +1,11 @@
-/* float_write.c: the shortest decimal text that reads back as the same double, nearest to it where several are.
+/* float_write.c: the shortest decimal text that reads back as the same double, nearest to it where several
+ * are.
  *
- * Most floats that people send have few digits: those are found by one multiplication and checked by one division.
- * The rest go by the Schubfach method (Raffaele Giulietti, "The Schubfach way to render doubles", 2021). The
- * doubles' rounding interval around v = c × 2^q is [l, u]; for k = floor (log10 (u - l)) the grid 10^k has at
- * least one point in it and 10^(k+1) at most one. So at most four candidates are compared, on integers scaled by
- * 4 × 10^-k, whose inexactness is kept in a sticky lowest bit. */
+ * Most floats that people send have few digits: those are found by one multiplication and checked by one
+ * division. The rest go by the Schubfach method (Raffaele Giulietti, "The Schubfach way to render
+ * doubles", 2021). The doubles' rounding interval around v = c × 2^q is [l, u]; for k = floor (log10 (u -
+ * l)) the grid 10^k has at least one point in it and 10^(k+1) at most one. So at most four candidates are
+ * compared, on integers scaled by 4 × 10^-k, whose inexactness is kept in a sticky lowest bit. */
 #include "number.h"
 
 #include <assert.h>

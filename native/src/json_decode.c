@@ -1,11 +1,11 @@
 /* json_decode.c: one JSON object to a row.
  *
- * What makes it fast: the field that is expected next is tried with one masked compare of eight bytes, closing quote
- * included, so that a name that comes as expected is never scanned; strings are looked at eight bytes at a time; the
- * order of the names is learnt from the records themselves.
+ * What makes it fast: the field that is expected next is tried with one masked compare of eight bytes,
+ * closing quote included, so that a name that comes as expected is never scanned; strings are looked at
+ * eight bytes at a time; the order of the names is learnt from the records themselves.
  *
- * One loop serves two kinds of source, compiled once for each: only some fields are wanted, or the record is also
- * kept as a whole, packed in scratch as it is read. */
+ * One loop serves two kinds of source, compiled once for each: only some fields are wanted, or the record
+ * is also kept as a whole, packed in scratch as it is read. */
 #include "decode.h"
 #include "json_put.h"
 #include "names.h"
@@ -26,7 +26,8 @@ ALWAYS_INLINE bool is_field (const field_t *field, const char *p, const char *en
            memcmp (p + 8, field->name + 8, field->name_size - 7) == 0;
 }
 
-/* The field of a name that is not the one expected behind `last`, which learns it; NULL when nobody wants it. */
+/* The field of a name that is not the one expected behind `last`, which learns it; NULL when nobody wants
+ * it. */
 static inline field_t *find_field (const fields_t *fields, const value_t *name, field_t *last) {
     for (uint32_t i = 0; i < fields->count; i++) {
         field_t *field = &fields->items[i];
@@ -85,7 +86,8 @@ ALWAYS_INLINE const char *keep_value (scanner_t *self, const char *p, value_t *v
 
 /* ---- the record ---- */
 
-/* A name and its colon; `*field` is the one it names, or NULL. `names` counts them in a record that is kept. */
+/* A name and its colon; `*field` is the one it names, or NULL. `names` counts them in a record that is
+ * kept. */
 ALWAYS_INLINE const char *read_name (scanner_t *self, const fields_t *fields, const char *p, field_t *last,
                                      field_t **field, names_t *names) {
     char *mark = self->out;
@@ -110,8 +112,8 @@ ALWAYS_INLINE const char *read_name (scanner_t *self, const fields_t *fields, co
     return likely (*p == ':') ? scan_space (self, p + 1) : scan_refuse (self, p, "':'");
 }
 
-/* From behind the opening brace to behind the closing one. Without `names` only what is wanted is read, else all is
- * packed and counted. */
+/* From behind the opening brace to behind the closing one. Without `names` only what is wanted is read,
+ * else all is packed and counted. */
 ALWAYS_INLINE const char *read_members (scanner_t *self, const fields_t *fields, const char *p, value_t *row,
                                         names_t *names, uint32_t *count) {
     field_t *last = &fields->items[fields->count], *field;
@@ -148,8 +150,8 @@ static const char *read_wanted (scanner_t *self, const fields_t *fields, const c
     return read_members (self, fields, p, row, NULL, &count);
 }
 
-/* The head goes right before the first member, into the room that was left for it; slots point into the members,
- * so these never move. */
+/* The head goes right before the first member, into the room that was left for it; slots point into the
+ * members, so these never move. */
 static bool finish_record (scanner_t *self, char *first, const names_t *names, uint32_t count,
                            value_t *rest) {
     char head[PACK_HEAD_ROOM];
@@ -200,7 +202,8 @@ bool json_decode (const fields_t *fields, char *text, uint32_t size, value_t *ro
     if (unlikely (scanner.out_end < scanner.out))
         scanner.out_end = scanner.out;
     fields_clear (fields, row);
-    /* A newline or another control byte behind the message stops everything as it is: mostly nothing is written. */
+    /* A newline or another control byte behind the message stops everything as it is: mostly nothing is
+     * written. */
     char behind = text[size];
     if (unlikely ((unsigned char) behind >= ' '))
         text[size] = '\n';

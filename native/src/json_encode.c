@@ -196,8 +196,8 @@ static bool write_value (const value_t *value, uint8_t unit, buffer_t *out, uint
 
 /* ---- records ---- */
 
-/* A key, ready as it is, with a comma before all but the first; and room for a scalar behind it. Copied in chunks:
- * there is slack behind the names of a layout. */
+/* A key, ready as it is, with a comma before all but the first; and room for a scalar behind it. Copied in
+ * chunks: there is slack behind the names of a layout. */
 static inline bool write_key (const entry_t *entry, bool is_first, buffer_t *out) {
     if (unlikely (!buffer_room (out, (size_t) entry->json_key_size + 1 + KEY_CHUNK + TIME_TEXT_MAX)))
         return false;

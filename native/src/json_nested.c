@@ -1,7 +1,7 @@
 /* json_nested.c: lists and maps inside a record: checked, and where they are wanted written as msgpack.
  *
- * Recursion is bounded by PACK_DEPTH_MAX. A container's head is written when its count is known: one byte is left
- * free for it, and its items move up when it needs more. */
+ * Recursion is bounded by PACK_DEPTH_MAX. A container's head is written when its count is known: one byte
+ * is left free for it, and its items move up when it needs more. */
 #include "json_put.h"
 #include "names.h"
 

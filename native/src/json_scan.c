@@ -1,4 +1,5 @@
-/* json_scan.c: the less common parts of JSON text: escapes, white space, words, and what to say when it is none. */
+/* json_scan.c: the less common parts of JSON text: escapes, white space, words, and what to say when it is
+ * none. */
 #include "json_scan.h"
 
 /* ---- faults ---- */
@@ -116,8 +117,8 @@ static const char *check_text (const scanner_t *self, const char *p, const char 
     return utf8_valid (text, size) ? p : scan_refuse_what (self, p, "a string that is not UTF-8");
 }
 
-/* Escapes come whole: neither do they complete a character that began in the text, nor does the text one of theirs.
- * So it is enough to look at the result as a whole. */
+/* Escapes come whole: neither do they complete a character that began in the text, nor does the text one
+ * of theirs. So it is enough to look at the result as a whole. */
 const char *scan_string_slow (scanner_t *self, const char *p, const char *stop, value_t *value) {
     const char *first = p;
     if (*stop == '"') {

@@ -1,4 +1,5 @@
-/* layout.c: the shape of a record at one place of the flow, loaded from the program, and the walk over a row. */
+/* layout.c: the shape of a record at one place of the flow, loaded from the program, and the walk over a
+ * row. */
 #include "layout.h"
 
 #include <stdlib.h>
@@ -24,7 +25,8 @@ static bool read_unit (const value_t *map, uint8_t *unit) {
     return false;
 }
 
-/* Append a name as it is, and as a JSON key. Until all are there, pointers are offsets: the buffer still moves. */
+/* Append a name as it is, and as a JSON key. Until all are there, pointers are offsets: the buffer still
+ * moves. */
 static bool put_name (buffer_t *names, const value_t *name, entry_t *entry) {
     entry->name = (const char *) names->size;
     entry->name_size = name->size;
@@ -141,7 +143,8 @@ static uint32_t find_entry (const layout_t *self, const char *name, uint32_t siz
     return i;
 }
 
-/* The next field of the packed map, or of the entry that takes its place. False when the map is at its end. */
+/* The next field of the packed map, or of the entry that takes its place. False when the map is at its
+ * end. */
 static bool next_of_rest (const layout_t *self, const value_t *row, layout_cursor_t *cursor,
                           named_value_t *out) {
     const value_t *rest = &row[self->rest_slot];

@@ -1,8 +1,8 @@
 /* number.c: numbers from text, exactly.
  *
  * Three ways, each right by itself: one multiplication or division when both operands are exact doubles
- * (number_read.h); else a product of the digits with a 128-bit power of ten, taken only when its known error cannot
- * change how it rounds; else the C library, under the "C" locale. */
+ * (number_read.h); else a product of the digits with a 128-bit power of ten, taken only when its known
+ * error cannot change how it rounds; else the C library, under the "C" locale. */
 #include "number.h"
 
 #include <assert.h>
@@ -20,10 +20,12 @@ enum { EXPONENT_MAX = 99999, FRACTION_BITS = 52, BIASED_INFINITY = 2047 };
 const double EXACT_POWERS[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
                                1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
 
-/* mantissa × 10^exponent by one 64 × 128 bit product. False when that cannot decide, or at the ends of the range.
+/* mantissa × 10^exponent by one 64 × 128 bit product. False when that cannot decide, or at the ends of the
+ * range.
  *
- * The power is rounded up by less than one unit, and the product's lowest 64 bits are cut off: the true value lies
- * within one unit of `top` on either side. Rounding to 53 bits can only be in doubt near the middle of two doubles. */
+ * The power is rounded up by less than one unit, and the product's lowest 64 bits are cut off: the true
+ * value lies within one unit of `top` on either side. Rounding to 53 bits can only be in doubt near the
+ * middle of two doubles. */
 static bool scale (uint64_t mantissa, int exponent, double *value) {
     if (mantissa == 0 || exponent < POWER_MIN || exponent > POWER_MAX)
         return false;

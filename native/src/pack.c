@@ -1,5 +1,5 @@
-/* pack.c: msgpack. Reading trusts nothing: every length is held against the end, nesting is counted on a stack of
- * fixed size, and a hostile count costs nothing, because nothing is reserved for it. */
+/* pack.c: msgpack. Reading trusts nothing: every length is held against the end, nesting is counted on a
+ * stack of fixed size, and a hostile count costs nothing, because nothing is reserved for it. */
 #include "pack.h"
 
 #include "number.h"

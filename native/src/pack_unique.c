@@ -3,7 +3,8 @@
 #include "pack.h"
 #include "pack_put.h"
 
-/* One pair of the map: where its name begins, and which pair's value it gets. Offsets from the map's first byte. */
+/* One pair of the map: where its name begins, and which pair's value it gets. Offsets from the map's first
+ * byte. */
 typedef struct pair {
     uint32_t at;
     uint32_t from; /* REPEATED: a pair that an earlier one of the same name stands for */

@@ -1,7 +1,7 @@
 /* time_text.c: the civil calendar and RFC 3339, in whole microseconds.
  *
- * Days are counted in years that begin in March: the leap day is then the last day of a year, and the days before a
- * month are a linear function of the month. 400 such years (an era) have 146,097 days. */
+ * Days are counted in years that begin in March: the leap day is then the last day of a year, and the days
+ * before a month are a linear function of the month. 400 such years (an era) have 146,097 days. */
 #include "number.h"
 
 #include "decimal.h"
@@ -28,7 +28,8 @@ static void civil_from_days (int64_t days, civil_t *civil) {
     days += DAYS_TO_1970;
     int64_t era = floor_divide (days, DAYS_PER_ERA);
     int64_t day_of_era = days - era * DAYS_PER_ERA;
-    /* Take out the leap days that went by: every 1,461st day, but not every 36,525th, but the last of the era. */
+    /* Take out the leap days that went by: every 1,461st day, but not every 36,525th, but the last of the
+     * era. */
     int64_t year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
     int64_t day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     int64_t month_from_march = (5 * day_of_year + 2) / 153;

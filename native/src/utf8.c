@@ -5,8 +5,9 @@ static const uint64_t HIGH_BITS = 0x8080808080808080u;
 
 static bool is_continuation (const char *p) { return ((unsigned char) *p & 0xc0) == 0x80; }
 
-/* Besides its shape, what a sequence may not be is decided by its first two bytes: overlong forms (C0, C1, E0 with
- * less than A0, F0 with less than 90), surrogates (ED with A0 or more), beyond U+10FFFF (F4 with 90 or more, F5 …). */
+/* Besides its shape, what a sequence may not be is decided by its first two bytes: overlong forms (C0, C1,
+ * E0 with less than A0, F0 with less than 90), surrogates (ED with A0 or more), beyond U+10FFFF (F4 with
+ * 90 or more, F5 …). */
 uint32_t utf8_sequence (const char *p, uint32_t left) {
     if (left == 0)
         return 0;
