@@ -18,6 +18,17 @@ typedef struct machine {
 
 typedef bool machine_call_fn (machine_t *self, const instruction_t *i, value_t *out);
 
+/* One entry for each opcode from CALL_FIRST on. */
+typedef struct call {
+    machine_call_fn *run;
+    const char *name;
+    uint8_t least, most; /* arguments */
+    bool takes_null;
+} call_t;
+
+enum { CALL_FIRST = OP_FLOOR_DIVIDE };
+extern const call_t MACHINE_CALLS[OP_COUNT - CALL_FIRST];
+
 static inline const value_t *machine_argument (const machine_t *self, const instruction_t *i, unsigned n) {
     return &self->row[i->count > 2 ? i->a + n : n ? i->b : i->a];
 }
@@ -70,10 +81,11 @@ static inline bool text_equal (const char *a, const char *b, uint32_t size) {
 
 /* ---- text (machine_text.c) ---- */
 
-/* The size of the character that begins with this byte; text is valid UTF-8. */
-static inline uint32_t character_size (char first) {
-    unsigned char byte = (unsigned char) first;
-    return byte < 0x80 ? 1 : byte < 0xe0 ? 2 : byte < 0xf0 ? 3 : 4;
+/* The size of the character at `p`. Text is UTF-8 already; all the same, nothing leads beyond its end. */
+static inline uint32_t character_size (const char *p, const char *end) {
+    unsigned char byte = (unsigned char) *p;
+    uint32_t size = byte < 0x80 ? 1 : byte < 0xe0 ? 2 : byte < 0xf0 ? 3 : 4;
+    return likely (size <= (size_t) (end - p)) ? size : (uint32_t) (end - p);
 }
 static inline bool character_begins (char byte) { return ((unsigned char) byte & 0xc0) != 0x80; }
 uint32_t text_count (const value_t *text); /* characters */
@@ -83,6 +95,9 @@ bool is_ascii_space (char byte);
 
 /* A value as `str` and `{}` show it, into `out`. False with a fault: no room, or a value without a text. */
 bool machine_write_str (machine_t *self, const instruction_t *i, const value_t *value, buffer_t *out);
+
+/* A float without a fraction as an int; false with a fault when it does not fit. */
+bool machine_whole (machine_t *self, const instruction_t *i, double x, value_t *out);
 
 /* The digits of a finite number with `precision` of them after the point, rounded correctly. At most
  * FIXED_TEXT_MAX; the size. */

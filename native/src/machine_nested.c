@@ -47,7 +47,7 @@ static bool get_at (machine_t *self, const instruction_t *i, const value_t *valu
     }
     if (value->tag == TAG_STR) {
         const char *p = value->p + text_offset (value, index);
-        *out = value_text (p, character_size (*p));
+        *out = value_text (p, character_size (p, value->p + value->size));
         return true;
     }
     const char *p = list_offset (value, index);

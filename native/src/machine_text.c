@@ -11,10 +11,10 @@ uint32_t text_count (const value_t *text) {
 }
 
 uint32_t text_offset (const value_t *text, uint32_t index) {
-    uint32_t at = 0;
-    while (index-- && at < text->size)
-        at += character_size (text->p[at]);
-    return at;
+    const char *p = text->p, *end = p + text->size;
+    while (index-- && p < end)
+        p += character_size (p, end);
+    return (uint32_t) (p - text->p);
 }
 
 bool is_ascii_space (char byte) { return byte == ' ' || (byte >= '\t' && byte <= '\r'); }
@@ -77,7 +77,7 @@ bool call_case (machine_t *self, const instruction_t *i, value_t *out) {
     char *p = start;
     for (uint32_t at = 0, size; at < text->size; at += size) {
         char byte = text->p[at];
-        size = character_size (byte);
+        size = character_size (text->p + at, text->p + text->size);
         if (size == 1) {
             *p++ = (unsigned char) (byte - first) < 26 ? (char) (byte ^ 0x20) : byte;
             continue;
@@ -104,9 +104,12 @@ static bool is_space (uint32_t point) {
 static bool is_stripped (const char *p, uint32_t size, const value_t *set) {
     if (!set)
         return is_space (character_read (p, size));
-    for (uint32_t at = 0; at < set->size; at += character_size (set->p[at]))
-        if (character_size (set->p[at]) == size && memcmp (set->p + at, p, size) == 0)
+    const char *q = set->p, *end = q + set->size;
+    for (uint32_t other; q < end; q += other) {
+        other = character_size (q, end);
+        if (other == size && memcmp (q, p, size) == 0)
             return true;
+    }
     return false;
 }
 
@@ -116,8 +119,8 @@ bool call_strip (machine_t *self, const instruction_t *i, value_t *out) {
     if (!text || (i->count == 2 && !(set = text_argument (self, i, 1, takes))))
         return false;
     const char *p = text->p, *end = text->p + text->size;
-    while (p < end && is_stripped (p, character_size (*p), set))
-        p += character_size (*p);
+    while (p < end && is_stripped (p, character_size (p, end), set))
+        p += character_size (p, end);
     while (p < end) {
         const char *last = end - 1;
         while (!character_begins (*last))
@@ -132,11 +135,11 @@ bool call_strip (machine_t *self, const instruction_t *i, value_t *out) {
 
 /* The next part of a text between runs of white space. */
 static bool next_word (const char **p, const char *end, value_t *word) {
-    while (*p < end && is_stripped (*p, character_size (**p), NULL))
-        *p += character_size (**p);
+    while (*p < end && is_stripped (*p, character_size (*p, end), NULL))
+        *p += character_size (*p, end);
     const char *start = *p;
-    while (*p < end && !is_stripped (*p, character_size (**p), NULL))
-        *p += character_size (**p);
+    while (*p < end && !is_stripped (*p, character_size (*p, end), NULL))
+        *p += character_size (*p, end);
     *word = value_text (start, (uint32_t) (*p - start));
     return word->size != 0;
 }
