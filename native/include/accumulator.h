@@ -12,7 +12,7 @@ typedef struct acc_sum {
         int64_t i;
         double sum;
     };
-    double lost; /* what rounding took from `sum` so far */
+    double lost;  /* what rounding took from `sum` so far */
     uint64_t tag; /* TAG_MISSING: nothing yet; TAG_INT or TAG_FLOAT */
 } acc_sum_t;
 
@@ -96,7 +96,9 @@ static inline void add_int_exactly (double *sum, double *lost, int64_t x) {
 /* An infinite or undefined sum has lost nothing that could still matter. */
 static inline double sum_total (double sum, double lost) { return sum - sum == 0 ? sum + lost : sum; }
 
-static inline uint32_t lag_size (uint32_t n) { return (uint32_t) (sizeof (acc_lag_t) + (n + 1) * sizeof (kept_t)); }
+static inline uint32_t lag_size (uint32_t n) {
+    return (uint32_t) (sizeof (acc_lag_t) + (n + 1) * sizeof (kept_t));
+}
 
 /* The shortest way to a yes, for a number without a condition; false means: look closer. */
 static inline bool accumulator_quick_check (const aggregate_group_t *group, const void *payload,
@@ -105,12 +107,14 @@ static inline bool accumulator_quick_check (const aggregate_group_t *group, cons
         return false;
     const value_t *value = &row[group->argument];
     bool is_float = value->tag == TAG_FLOAT;
-    if (!(group->accepts >> value->tag & 1) || !(is_float || (value->tag == TAG_INT && group->sum_at == NO_OFFSET)))
+    if (!(group->accepts >> value->tag & 1) ||
+        !(is_float || (value->tag == TAG_INT && group->sum_at == NO_OFFSET)))
         return false;
     if (group->ordered == NO_OFFSET)
         return true;
     uint8_t kept = ((const kept_t *) (const void *) ((const char *) payload + group->ordered))->tag;
-    return (kept == TAG_FLOAT || kept == TAG_INT || kept == TAG_MISSING) && (!is_float || value->f == value->f);
+    return (kept == TAG_FLOAT || kept == TAG_INT || kept == TAG_MISSING) &&
+           (!is_float || value->f == value->f);
 }
 
 /* The closer look: whether a record can go into the accumulators of a group. */

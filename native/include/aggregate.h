@@ -25,11 +25,11 @@ typedef struct aggregate {
 /* Aggregates over the same argument under the same condition: what is checked once for all of them. */
 typedef struct aggregate_group {
     uint16_t argument, by, where;
-    uint16_t accepts;  /* tags that all of them take, a bit a tag */
-    bool every;        /* told of every record, nulls too: delta, rate, lag, changed */
-    bool careful;      /* some need a look each before they take any value: min_by, max_by, delta */
-    bool keeps;        /* some keep values: room is made first for those that have bytes */
-    uint32_t ordered;  /* offset of the first min or max, or NO_OFFSET: all of them hold the same type */
+    uint16_t accepts; /* tags that all of them take, a bit a tag */
+    bool every;       /* told of every record, nulls too: delta, rate, lag, changed */
+    bool careful;     /* some need a look each before they take any value: min_by, max_by, delta */
+    bool keeps;       /* some keep values: room is made first for those that have bytes */
+    uint32_t ordered; /* offset of the first min or max, or NO_OFFSET: all of them hold the same type */
     /* Offsets of the first of each common kind, or NO_OFFSET: what a number needs no loop for. */
     uint32_t count_at, sum_at, mean_at, min_at, max_at;
     uint32_t first, count; /* of `members`, the `quick` ones above first */
@@ -46,8 +46,8 @@ typedef struct aggregates {
     uint32_t *plain;      /* offsets of count() without a condition: it counts whatever comes */
     uint32_t plain_count;
     const aggregate_group_t *lone; /* the only group, when a float needs but its quick ones; else NULL */
-    bool owning;          /* an accumulator may own memory: aggregates_free has work to do */
-    uint64_t *owned;      /* bytes that accumulators hold outside their payloads */
+    bool owning;                   /* an accumulator may own memory: aggregates_free has work to do */
+    uint64_t *owned;               /* bytes that accumulators hold outside their payloads */
 } aggregates_t;
 
 /* From the program: a packed list of {"kind", "argument", "by", "where", "alpha", "n", "to"}: kind as enum

@@ -32,14 +32,14 @@ uint64_t clock_spin (int64_t ns, int64_t *monotonic_ns);
 static inline uint64_t clock_ticks (void) {
     if (likely (clock_rate.counter)) {
 #if defined(__x86_64__)
-        return __rdtsc ();
+        return __rdtsc();
 #elif defined(__aarch64__)
         uint64_t ticks;
         __asm__ volatile ("mrs %0, cntvct_el0" : "=r"(ticks));
         return ticks;
 #endif
     }
-    return (uint64_t) clock_monotonic_ns ();
+    return (uint64_t) clock_monotonic_ns();
 }
 
 /* A difference of ticks in nanoseconds, within 0.1 %. A negative one (a counter that differs between processors)

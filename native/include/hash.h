@@ -47,14 +47,16 @@ static inline uint64_t hash_multiply (uint64_t a, uint64_t b) {
     return (uint64_t) product ^ (uint64_t) (product >> 64);
 #else
     uint64_t a_high = a >> 32, a_low = (uint32_t) a, b_high = b >> 32, b_low = (uint32_t) b;
-    uint64_t low = a_low * b_low, cross = a_high * b_low + (low >> 32), other = a_low * b_high + (uint32_t) cross;
+    uint64_t low = a_low * b_low, cross = a_high * b_low + (low >> 32),
+             other = a_low * b_high + (uint32_t) cross;
     return (other << 32 | (uint32_t) low) ^ (a_high * b_high + (cross >> 32) + (other >> 32));
 #endif
 }
 
 /* One block into the state. The sum keeps a block alive whose one factor happens to be zero. */
 static inline uint64_t hash_block (uint64_t state, uint64_t left, uint64_t right) {
-    return hash_multiply (left ^ HASH_LEFT ^ state, right ^ HASH_RIGHT) + (left ^ (right << 32 | right >> 32));
+    return hash_multiply (left ^ HASH_LEFT ^ state, right ^ HASH_RIGHT) +
+           (left ^ (right << 32 | right >> 32));
 }
 
 static inline uint64_t hash_end (uint64_t state, size_t size) {

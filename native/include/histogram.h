@@ -9,8 +9,12 @@
 #include "buffer.h"
 
 /* Values below 256 ns have a bucket each; values from 2^40 ns (18 minutes) on share the last. */
-enum { HISTOGRAM_SLOTS = 30, HISTOGRAM_SUB_BITS = 7, HISTOGRAM_VALUE_BITS = 40,
-       HISTOGRAM_BUCKETS = (HISTOGRAM_VALUE_BITS - HISTOGRAM_SUB_BITS + 1) << HISTOGRAM_SUB_BITS };
+enum {
+    HISTOGRAM_SLOTS = 30,
+    HISTOGRAM_SUB_BITS = 7,
+    HISTOGRAM_VALUE_BITS = 40,
+    HISTOGRAM_BUCKETS = (HISTOGRAM_VALUE_BITS - HISTOGRAM_SUB_BITS + 1) << HISTOGRAM_SUB_BITS
+};
 #define HISTOGRAM_SLOT_NS ((int64_t) 10000000000)
 
 /* Visible for the sake of histogram_record; touched by histogram.c only. */
@@ -31,7 +35,9 @@ static inline uint32_t histogram_bucket (uint64_t ns) {
     uint32_t shift = 63 - HISTOGRAM_SUB_BITS - (uint32_t) __builtin_clzll (ns | 255);
     return (shift << HISTOGRAM_SUB_BITS) + (uint32_t) (ns >> shift);
 }
-static inline void histogram_record (histogram_t *self, uint64_t ns) { self->current[histogram_bucket (ns)]++; }
+static inline void histogram_record (histogram_t *self, uint64_t ns) {
+    self->current[histogram_bucket (ns)]++;
+}
 /* The highest value of a bucket. */
 uint64_t histogram_bucket_ns (uint32_t bucket);
 

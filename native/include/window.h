@@ -33,8 +33,8 @@ enum window_added window_add (window_t *self, const bkey_t *key, value_t *row, i
 int64_t window_due (const window_t *self);
 /* Close everything with end ≤ watermark, by (end, start), then by first appearance (S16). INT64_MAX closes all.
  * Scratch is released after each result. Emitting may add to other windows, never to this one. */
-void window_advance (window_t *self, int64_t watermark_us, value_t *row, arena_t *scratch, window_emit_fn *emit,
-                     void *context);
+void window_advance (window_t *self, int64_t watermark_us, value_t *row, arena_t *scratch,
+                     window_emit_fn *emit, void *context);
 
 uint64_t window_bytes (const window_t *self);
 uint64_t window_keys (const window_t *self); /* open (key, window) pairs */

@@ -29,7 +29,7 @@ typedef struct touched {
 
 /* A row to freeze: of an open pane or, as a tombstone, of a closed one. */
 typedef struct frozen {
-    pane_t *pane; /* NULL: the global window's */
+    pane_t *pane;  /* NULL: the global window's */
     void *payload; /* NULL: a tombstone */
     bkey_t key;
     uint32_t index;
@@ -85,7 +85,7 @@ void window_free_panes (window_t *self);
 
 /* window_global.c */
 enum window_added window_global_add (window_t *self, const bkey_t *key, value_t *row, int64_t time_us,
-                                    arena_t *scratch, window_emit_fn *emit, void *context, fault_t *fault);
+                                     arena_t *scratch, window_emit_fn *emit, void *context, fault_t *fault);
 void window_global_advance (window_t *self, int64_t watermark_us, value_t *row, arena_t *scratch,
                             window_emit_fn *emit, void *context);
 

@@ -8,9 +8,11 @@
 
 #define TAKES(tag) ((uint32_t) 1 << (tag))
 
-enum { TAKES_NUMBERS = TAKES (TAG_INT) | TAKES (TAG_FLOAT),
-       TAKES_ORDERED = TAKES_NUMBERS | TAKES (TAG_STR) | TAKES (TAG_TIME),
-       TAKES_ANY = TAKES_ORDERED | TAKES (TAG_BOOL) | TAKES (TAG_BYTES) | TAKES (TAG_LIST) | TAKES (TAG_MAP) };
+enum {
+    TAKES_NUMBERS = TAKES (TAG_INT) | TAKES (TAG_FLOAT),
+    TAKES_ORDERED = TAKES_NUMBERS | TAKES (TAG_STR) | TAKES (TAG_TIME),
+    TAKES_ANY = TAKES_ORDERED | TAKES (TAG_BOOL) | TAKES (TAG_BYTES) | TAKES (TAG_LIST) | TAKES (TAG_MAP)
+};
 
 typedef struct trait {
     const char *name;
@@ -89,7 +91,7 @@ static bool is_complete (const aggregate_t *item) {
 
 static bool read_item (const value_t *map, aggregate_t *item, fault_t *fault) {
     int64_t kind, n;
-    value_t alpha = value_null ();
+    value_t alpha = value_null();
     bool good = map->tag == TAG_MAP && get_int (map, "kind", -1, &kind) && get_int (map, "n", 0, &n) &&
                 get_slot (map, "argument", &item->argument) && get_slot (map, "by", &item->by) &&
                 get_slot (map, "where", &item->where) && get_slot (map, "to", &item->to);
@@ -222,7 +224,7 @@ aggregates_t *aggregates_new (const value_t *list, fault_t *fault) {
         return NULL;
     }
     for (uint32_t i = 0; i < count; i++) {
-        value_t map = value_null ();
+        value_t map = value_null();
         aggregate_t *item = &self->items[i];
         p = p ? pack_read (p, list->p + list->size, &map) : NULL;
         if (!read_item (&map, item, fault)) {

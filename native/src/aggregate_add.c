@@ -224,7 +224,8 @@ static inline void apply_group (const aggregates_t *self, const aggregate_group_
 
 static inline bool check_all (const aggregates_t *self, void *payload, const value_t *row, int64_t time_us,
                               fault_t *fault) {
-    for (const aggregate_group_t *group = self->groups, *end = group + self->group_count; group < end; group++)
+    for (const aggregate_group_t *group = self->groups, *end = group + self->group_count; group < end;
+         group++)
         if (unlikely (!accumulator_quick_check (group, payload, row) &&
                       !accumulator_check (self, group, payload, row, time_us, fault)))
             return false;
@@ -234,7 +235,8 @@ static inline bool check_all (const aggregates_t *self, void *payload, const val
 static inline void apply_all (const aggregates_t *self, void *payload, const value_t *row, int64_t time_us) {
     for (uint32_t i = 0; i < self->plain_count; i++)
         ++*(uint64_t *) accumulator_at (payload, self->plain[i]);
-    for (const aggregate_group_t *group = self->groups, *end = group + self->group_count; group < end; group++)
+    for (const aggregate_group_t *group = self->groups, *end = group + self->group_count; group < end;
+         group++)
         apply_group (self, group, payload, row, time_us);
 }
 

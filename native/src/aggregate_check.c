@@ -5,8 +5,8 @@
 #include "aggregate.h"
 #include "machine.h"
 
-static const char *const tag_names[] = {"missing", "null", "bool", "int", "float", "time",
-                                        "str",     "bytes", "list", "map"};
+static const char *const tag_names[] = {"missing", "null", "bool",  "int",  "float",
+                                        "time",    "str",  "bytes", "list", "map"};
 
 static bool refuse_type (const aggregate_t *members, uint32_t count, const value_t *value, fault_t *fault) {
     for (uint32_t i = 0; i < count; i++) {
@@ -32,8 +32,8 @@ static bool check_order (const kept_t *kept, const value_t *value, fault_t *faul
     return true;
 }
 
-static bool check_best (const aggregates_t *self, const aggregate_t *item, acc_best_t *best, const value_t *value,
-                        const value_t *by, fault_t *fault) {
+static bool check_best (const aggregates_t *self, const aggregate_t *item, acc_best_t *best,
+                        const value_t *value, const value_t *by, fault_t *fault) {
     if (value_is_null (by))
         return true;
     if (!(accumulator_accepts (AGG_MIN) >> by->tag & 1))

@@ -18,7 +18,8 @@ static bool check_ordered (const aggregate_t *item, const kept_t *kept, const ke
 
 static bool check_sum (const acc_sum_t *sum, const acc_sum_t *other, fault_t *fault) {
     int64_t total;
-    return sum->tag != TAG_INT || other->tag != TAG_INT || !__builtin_add_overflow (sum->i, other->i, &total) ||
+    return sum->tag != TAG_INT || other->tag != TAG_INT ||
+           !__builtin_add_overflow (sum->i, other->i, &total) ||
            fault_set (fault, REASON_AGGREGATE, "the sum is beyond 64 bits");
 }
 

@@ -14,7 +14,7 @@ static bool write_bool (buffer_t *out, bool b) {
 }
 
 static bool write_nil (buffer_t *out) {
-    value_t value = value_null ();
+    value_t value = value_null();
     return pack_write (out, &value);
 }
 
@@ -82,7 +82,8 @@ static bool write_lag (buffer_t *out, const aggregate_t *item, const acc_lag_t *
 static bool write_changed (buffer_t *out, const acc_changed_t *changed) {
     if (!changed->seen)
         return write_nil (out);
-    return pack_write_list (out, 2) && write_kept (out, &changed->before) && write_bool (out, changed->changed);
+    return pack_write_list (out, 2) && write_kept (out, &changed->before) &&
+           write_bool (out, changed->changed);
 }
 
 static bool write_item (buffer_t *out, const aggregate_t *item, const void *at) {
@@ -91,7 +92,7 @@ static bool write_item (buffer_t *out, const aggregate_t *item, const void *at) 
     const acc_truth_t *truth = at;
     const acc_ema_t *ema = at;
     switch (item->kind) {
-    case AGG_COUNT: return pack_write_int (out, (int64_t) * (const uint64_t *) at);
+    case AGG_COUNT: return pack_write_int (out, (int64_t) *(const uint64_t *) at);
     case AGG_SUM: return write_sum (out, at);
     case AGG_MEAN: return write_counted (out, mean->count, mean->sum, mean->lost);
     case AGG_MIN:

@@ -32,7 +32,8 @@ static bool keep (const aggregates_t *self, kept_t *kept, const value_t *value) 
 }
 
 static bool is_orderable (const value_t *value) {
-    return (accumulator_accepts (AGG_MIN) >> value->tag & 1) && !(value->tag == TAG_FLOAT && value->f != value->f);
+    return (accumulator_accepts (AGG_MIN) >> value->tag & 1) &&
+           !(value->tag == TAG_FLOAT && value->f != value->f);
 }
 
 static bool read_mean (acc_mean_t *out, const value_t *value) {
@@ -104,7 +105,8 @@ static bool read_rate (const aggregate_t *item, acc_rate_t *out, const value_t *
     return true;
 }
 
-static bool read_lag (const aggregates_t *self, const aggregate_t *item, acc_lag_t *out, const value_t *value) {
+static bool read_lag (const aggregates_t *self, const aggregate_t *item, acc_lag_t *out,
+                      const value_t *value) {
     uint32_t count = 0;
     const char *p = value->tag == TAG_LIST ? pack_open (value, &count) : NULL;
     if (p == NULL || count > item->n + 1)
@@ -167,8 +169,8 @@ bool aggregates_unpack (const aggregates_t *self, void *payload, const value_t *
     for (uint32_t i = 0; good && i < count; i++) {
         value_t value;
         p = pack_read (p, list->p + list->size, &value);
-        good = p != NULL && read_item (self, &self->items[i], accumulator_at (payload, self->items[i].offset),
-                                       &value);
+        good = p != NULL &&
+               read_item (self, &self->items[i], accumulator_at (payload, self->items[i].offset), &value);
     }
     if (good)
         return true;

@@ -34,15 +34,15 @@ static bool counter_is_even (void) {
     return __get_cpuid (0x80000007, &a, &b, &c, &d) && (d >> 8 & 1);
 }
 
-static uint64_t counter (void) { return __rdtsc (); }
+static uint64_t counter (void) { return __rdtsc(); }
 
 /* Both clocks at one moment: of several readings, the one that was interrupted least. */
 static void read_both (uint64_t *ticks, int64_t *ns) {
     int64_t best = INT64_MAX;
     for (int i = 0; i < READING_TRIES; i++) {
-        int64_t before = clock_monotonic_ns ();
-        uint64_t between = counter ();
-        int64_t after = clock_monotonic_ns ();
+        int64_t before = clock_monotonic_ns();
+        uint64_t between = counter();
+        int64_t after = clock_monotonic_ns();
         if (after - before < best) {
             best = after - before;
             *ticks = between;
@@ -55,7 +55,7 @@ static uint64_t measure_scale (void) {
     uint64_t first_ticks = 0, ticks = 0;
     int64_t first_ns = 0, ns = 0;
     read_both (&first_ticks, &first_ns);
-    while (clock_monotonic_ns () - first_ns < CALIBRATE_NS)
+    while (clock_monotonic_ns() - first_ns < CALIBRATE_NS)
         ;
     read_both (&ticks, &ns);
     if (ticks <= first_ticks || ns <= first_ns)
@@ -82,7 +82,7 @@ static uint64_t measure_scale (void) { return 0; }
 #endif
 
 static void find_rate (void) {
-    uint64_t scale = counter_is_even () ? measure_scale () : 0;
+    uint64_t scale = counter_is_even() ? measure_scale() : 0;
     if (scale == 0)
         return;
     clock_rate.scale = scale;
@@ -95,11 +95,11 @@ void clock_start (void) {
 }
 
 uint64_t clock_spin (int64_t ns, int64_t *monotonic_ns) {
-    int64_t start_ns = clock_monotonic_ns (), now_ns;
-    uint64_t start = clock_ticks ();
+    int64_t start_ns = clock_monotonic_ns(), now_ns;
+    uint64_t start = clock_ticks();
     do
-        now_ns = clock_monotonic_ns ();
+        now_ns = clock_monotonic_ns();
     while (now_ns - start_ns < ns);
     *monotonic_ns = now_ns - start_ns;
-    return clock_ns (clock_ticks () - start);
+    return clock_ns (clock_ticks() - start);
 }

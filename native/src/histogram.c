@@ -74,8 +74,8 @@ static uint64_t count_of (const histogram_t *self, uint32_t bucket, bool all) {
         return self->past[bucket] + self->current[bucket];
     uint64_t count = 0;
     for (uint32_t s = 0; s < HISTOGRAM_SLOTS; s++)
-        if (self->slots[s] && (self->slots[s] == self->current ||
-                               self->number - self->numbers[s] < HISTOGRAM_SLOTS))
+        if (self->slots[s] &&
+            (self->slots[s] == self->current || self->number - self->numbers[s] < HISTOGRAM_SLOTS))
             count += self->slots[s][bucket];
     return count;
 }

@@ -106,7 +106,7 @@ void key_read (const bkey_t *key, value_t *row, const uint16_t *slots, uint32_t 
             p += 1 + value->size;
         } else if (p >= end || (p = pack_read (p, end, value)) == NULL) {
             /* Not one of our keys: the slots still get defined values. */
-            *value = value_null ();
+            *value = value_null();
             p = end;
         }
     }

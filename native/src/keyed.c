@@ -57,7 +57,8 @@ static bool load_step (keyed_t *self, const value_t *map, fault_t *fault) {
 
 static bool load (keyed_t *self, const value_t *map, fault_t *fault) {
     value_t slots, null_key;
-    if (map->tag != TAG_MAP || !get (map, "slots", TAG_INT, &slots) || slots.i < 1 || slots.i > KEYED_SLOTS_MAX)
+    if (map->tag != TAG_MAP || !get (map, "slots", TAG_INT, &slots) || slots.i < 1 ||
+        slots.i > KEYED_SLOTS_MAX)
         return fault_set (fault, REASON_AGGREGATE, "the keyed step's program is malformed");
     self->slot_count = (uint32_t) slots.i;
     self->null_key = get (map, "null_key", TAG_BOOL, &null_key) && null_key.i;
@@ -133,7 +134,7 @@ static bool read_record (keyed_t *self, const char *record, size_t size, fault_t
     if (count > self->slot_count)
         return fault_set (fault, REASON_DECODE, "the record has too many values");
     for (uint32_t i = 0; i < self->slot_count; i++) {
-        self->row[i] = value_missing ();
+        self->row[i] = value_missing();
         if (i < count && (p = pack_read (p, end, &self->row[i])) == NULL)
             return fault_set (fault, REASON_DECODE, "the record cannot be read");
     }
@@ -149,12 +150,13 @@ int keyed_add (keyed_t *self, const char *record, size_t size, int64_t time_us, 
         return WINDOW_FAULT;
     if (self->aggregates)
         return aggregates_add (self->aggregates, self->payload, self->row, time_us, fault) ? WINDOW_ADDED
-                                                                                            : WINDOW_FAULT;
-    if (!key_make (self->row, self->key_slots, self->key_count, self->null_key, &self->key_bytes, &key, fault))
+                                                                                           : WINDOW_FAULT;
+    if (!key_make (self->row, self->key_slots, self->key_count, self->null_key, &self->key_bytes, &key,
+                   fault))
         return WINDOW_FAULT;
     if (self->window)
-        return (int) window_add (self->window, &key, self->row, time_us, watermark_us, &self->scratch, on_result,
-                                 self, fault);
+        return (int) window_add (self->window, &key, self->row, time_us, watermark_us, &self->scratch,
+                                 on_result, self, fault);
     if (!running_add (self->running, &key, self->row, time_us, &self->scratch, fault))
         return WINDOW_FAULT;
     write_result (self);
@@ -168,7 +170,8 @@ void keyed_advance (keyed_t *self, int64_t watermark_us) {
     open_out (self);
     if (self->window)
         window_advance (self->window, watermark_us, self->row, &self->scratch, on_result, self);
-    if (self->aggregates && aggregates_result (self->aggregates, self->payload, self->row, &self->scratch, &fault))
+    if (self->aggregates &&
+        aggregates_result (self->aggregates, self->payload, self->row, &self->scratch, &fault))
         write_result (self);
 }
 

@@ -80,7 +80,7 @@ typedef struct writing {
 
 static bool write_row (void *context, const table_row_t *row, bool removed) {
     writing_t *writing = context;
-    value_t key = {.p = row->key.bytes, .size = row->key.size, .tag = TAG_BYTES}, nil = value_null ();
+    value_t key = {.p = row->key.bytes, .size = row->key.size, .tag = TAG_BYTES}, nil = value_null();
     writing->rows++;
     return pack_write_list (writing->out, 3) && pack_write_int (writing->out, key_shard (row->key.hash)) &&
            pack_write (writing->out, &key) &&

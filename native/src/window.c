@@ -132,7 +132,8 @@ static void take_back (window_t *self, const touched_t *touched) {
 }
 
 /* The key's row in a pane. */
-static inline bool touch (window_t *self, pane_t *pane, const bkey_t *key, touched_t *touched, fault_t *fault) {
+static inline bool touch (window_t *self, pane_t *pane, const bkey_t *key, touched_t *touched,
+                          fault_t *fault) {
     table_row_t found;
     if (unlikely (!table_put (pane->table, key, &found, &touched->is_new)))
         return fault_set (fault, REASON_LIMIT, "no memory for a window's key");
@@ -268,11 +269,12 @@ static void close_pane (window_t *self, pane_t *pane, value_t *row, arena_t *scr
     table_row_t found;
     for (uint32_t i = 0; i < table_end (pane->table); i++)
         if (table_at (pane->table, i, &found))
-            window_give (self, &found.key, found.payload, pane->start, pane->end, row, scratch, emit, context);
+            window_give (self, &found.key, found.payload, pane->start, pane->end, row, scratch, emit,
+                         context);
 }
 
-void window_advance (window_t *self, int64_t watermark_us, value_t *row, arena_t *scratch, window_emit_fn *emit,
-                     void *context) {
+void window_advance (window_t *self, int64_t watermark_us, value_t *row, arena_t *scratch,
+                     window_emit_fn *emit, void *context) {
     if (watermark_us > self->advanced)
         self->advanced = watermark_us;
     if (self->kind == WINDOW_GLOBAL) {

@@ -70,7 +70,7 @@ static void sort_by_shard (window_t *self) {
 
 static bool write_row (const window_t *self, const frozen_t *frozen, buffer_t *out) {
     const global_row_t *global = frozen->pane ? NULL : frozen->payload;
-    value_t key = {.p = frozen->key.bytes, .size = frozen->key.size, .tag = TAG_BYTES}, nil = value_null ();
+    value_t key = {.p = frozen->key.bytes, .size = frozen->key.size, .tag = TAG_BYTES}, nil = value_null();
     int64_t start = global ? global->start : frozen->pane->start;
     int64_t end = global ? global->end : frozen->pane->end;
     int64_t order = global ? (int64_t) global->waiting - 1 : (int64_t) frozen->index;

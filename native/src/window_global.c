@@ -17,7 +17,7 @@ static bool changed_room (window_t *self) {
 }
 
 enum window_added window_global_add (window_t *self, const bkey_t *key, value_t *row, int64_t time_us,
-                                    arena_t *scratch, window_emit_fn *emit, void *context, fault_t *fault) {
+                                     arena_t *scratch, window_emit_fn *emit, void *context, fault_t *fault) {
     table_row_t found;
     bool is_new;
     if (!changed_room (self) || !table_put (self->table, key, &found, &is_new)) {
@@ -47,7 +47,8 @@ enum window_added window_global_add (window_t *self, const bkey_t *key, value_t 
 }
 
 /* The keys changed since the last results, in the order of their first change. */
-static void give_changed (window_t *self, value_t *row, arena_t *scratch, window_emit_fn *emit, void *context) {
+static void give_changed (window_t *self, value_t *row, arena_t *scratch, window_emit_fn *emit,
+                          void *context) {
     table_row_t found;
     for (uint32_t i = 0; i < self->changed_count; i++) {
         if (!table_at (self->table, self->changed[i], &found))

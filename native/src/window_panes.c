@@ -5,7 +5,13 @@
 #include "window_state.h"
 
 /* What is kept for later: some panes, and none whose table one burst has made far too large. */
-enum { FREE_PANES_MAX = 64, PANES_MIN = 8, FREE_TABLE_BYTES_MIN = 65536, FREE_TABLE_SHARE = 8, ROW_COST = 64 };
+enum {
+    FREE_PANES_MAX = 64,
+    PANES_MIN = 8,
+    FREE_TABLE_BYTES_MIN = 65536,
+    FREE_TABLE_SHARE = 8,
+    ROW_COST = 64
+};
 
 uint32_t window_find (const window_t *self, int64_t start) {
     pane_t *const *panes = self->panes + self->first;
