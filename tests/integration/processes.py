@@ -21,6 +21,8 @@ from typing import Any
 
 from appliance import clock
 
+ROOT = Path(__file__).resolve().parents[2]
+
 PATIENCE_S = 60.0
 
 BETTONG = [sys.executable, "-P", "-m", "appliance"]
