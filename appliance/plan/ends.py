@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from appliance import connect
-from appliance.errors import Fault
+from appliance.errors import Fault, Place
 from appliance.limits import DELIMITER_MAX_BYTES, FRAME_MAX_BYTES
 from appliance.plan import python_file
 from appliance.plan.logical import Format, Frame
@@ -129,8 +129,12 @@ def is_exact(name: str, cls: type | None) -> bool:
     return bool(getattr(cls, "exact", name == "file"))
 
 
-def brings_messages(name: str, cls: type | None) -> bool:
-    """Whether a connector keeps messages apart by itself, so that nothing is to be framed."""
+def brings_messages(name: str, cls: type | None, options: Mapping[str, Any], base: str) -> bool:
+    """Whether a source keeps messages apart by itself, so that nothing is to be framed. A user's
+    own says so by the trait that stands behind its name; its class is not loaded here."""
+    if name == "connector":
+        found = python_file.look(str(options.get("path", "")), base, Place())
+        return isinstance(found, python_file.Found) and connect.Messages.__name__ in found.bases
     return name == "udp" or (cls is not None and issubclass(cls, connect.Messages))
 
 

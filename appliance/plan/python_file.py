@@ -33,6 +33,7 @@ class Found:
     settings: frozenset[str] = (
         frozenset()
     )  # names with an annotation in a class's body: a dataclass's fields
+    bases: frozenset[str] = frozenset()  # what stands behind a class's name, without its modules
 
 
 def look(reference: str, base: str, place: Place) -> Found | Fault:
@@ -111,7 +112,8 @@ def _found(node: ast.AST, names: dict[str, ast.AST]) -> Found:
         return Found("function", least if known else 0, most if known else None)
     if isinstance(node, ast.ClassDef):
         methods, settings, is_open = _members(node, names, set())
-        return Found("class", 0, None, frozenset(methods), is_open, frozenset(settings))
+        bases = frozenset(ast.unparse(base).rpartition(".")[2] for base in node.bases)
+        return Found("class", 0, None, frozenset(methods), is_open, frozenset(settings), bases)
     return Found("unknown")
 
 

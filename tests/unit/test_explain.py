@@ -236,3 +236,14 @@ def test_a_schema_is_decoded_whole(folder: Path) -> None:
 )
 def test_a_promise_is_as_strong_as_both_ends(source: str, delivery: str, promise: str) -> None:
     assert guarantee(source, delivery) == promise
+
+
+def test_a_users_source_of_messages_has_nothing_to_frame(folder: Path) -> None:
+    bases = {"A": "Messages", "B": "connect.Messages", "C": "object"}
+    (folder / "mine.py").write_text(
+        "".join(f"class {name}({base}):\n    pass\n" for name, base in bases.items())
+    )
+    for name, base in bases.items():
+        source = f'[source.mine]\nconnector = {{ path = "mine.py:{name}" }}\n'
+        frame = read(folder, "version = 1\n" + source + SINK).sources["mine"].frame
+        assert frame.kind == ("lines" if base == "object" else "none")
