@@ -17,6 +17,7 @@ from appliance.limits import (
     CHUNK_MAX_BYTES,
     INBOX_WAIT_FIRST_S,
     INBOX_WAIT_MAX_S,
+    READ_WAIT_MAX_S,
     SOURCE_RETRY_FIRST_S,
     SOURCE_RETRY_MAX_S,
 )
@@ -38,7 +39,8 @@ class Inbox(Protocol):
 
 
 class SourceThread(threading.Thread):
-    """Serves one source until it ends or `stop` is called."""
+    """Serves one source until it ends or `stop` is called, and then until `finish` if it has to
+    hear of the last cut."""
 
     def __init__(self, end: OpenEnd, flow: int, lane: Inbox, log: Logger) -> None:
         super().__init__(name=f"source {end.flow}.{end.name}", daemon=True)
@@ -47,6 +49,7 @@ class SourceThread(threading.Thread):
         self._lane = lane
         self._log = log
         self._stopping = threading.Event()
+        self._finishing = threading.Event()
         self._positions: dict[str, bytes] = {}  # after the last chunk handed over
         self._lock = threading.Lock()
         self._committed: dict[str, bytes] = {}
@@ -59,8 +62,15 @@ class SourceThread(threading.Thread):
         return isinstance(self._end.connector, connect.Acknowledging)
 
     def stop(self) -> None:
-        """Read no more; the thread ends as soon as `read` returns."""
+        """Read no more, as soon as `read` returns. A source that wants to know what is committed
+        stays open until `finish`: the last cut is still to come.
+        """
         self._stopping.set()
+
+    def finish(self) -> None:
+        """The last cut is committed: tell the source, close it and end."""
+        self._stopping.set()
+        self._finishing.set()
 
     def committed(self, positions: Mapping[str, bytes]) -> None:
         """A cut covers these positions: the source hears it on its own thread, before a read."""
@@ -75,14 +85,13 @@ class SourceThread(threading.Thread):
                 connector.open(dict(self._positions))
                 try:
                     self._serve(connector, backoff)
+                    self._see_off(connector)
                 finally:
                     connector.close()
                 break
             except Exception as error:
                 self._failed(error, backoff)
         self.state = "ended" if self._ended else "stopped"
-        if self._ended:  # a source that was stopped has not ended: its open windows stay open
-            self._lane.mail_end(self._flow, self._end.index)
 
     def _serve(self, connector: Any, backoff: Backoff) -> None:
         """Read until the end of the input or `stop`."""
@@ -92,6 +101,8 @@ class SourceThread(threading.Thread):
                 chunk = connector.read(CHUNK_MAX_BYTES)
             except EndOfInput:
                 self._ended = True
+                # A source that was stopped has not ended: its open windows stay open.
+                self._lane.mail_end(self._flow, self._end.index)
                 return
             if backoff.failures:
                 self._log.info("source works again", flow=self._end.flow, source=self._end.name)
@@ -99,6 +110,12 @@ class SourceThread(threading.Thread):
             self.state = "open"
             if chunk is not None:
                 self._hand_over(chunk)
+
+    def _see_off(self, connector: Any) -> None:
+        """Nothing more is read; what was is acknowledged as it is committed, to the last."""
+        if self.acknowledges:
+            while not self._finishing.wait(READ_WAIT_MAX_S):
+                self._acknowledge(connector)
         self._acknowledge(connector)
 
     def _hand_over(self, chunk: Chunk) -> None:

@@ -182,6 +182,9 @@ class Mailroom:
         for source in self._sources.values():
             source.stop()
         self._committer.finish()
+        self._committer.join(_THREAD_END_S)
+        for source in self._sources.values():
+            source.finish()
         for finder in self._finders:
             finder.stop()
         aborted = self._result == lib.LANE_FAILED
@@ -191,7 +194,7 @@ class Mailroom:
             else:
                 sink.finish()
         until_s = clock.monotonic_s() + _THREAD_END_S
-        for thread in (*self._sources.values(), *self._sinks.values(), self._committer):
+        for thread in (*self._sources.values(), *self._sinks.values()):
             thread.join(max(until_s - clock.monotonic_s(), 0.0))
         for flow in self._flows:
             flow.open.close()

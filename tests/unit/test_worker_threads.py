@@ -141,8 +141,28 @@ def test_a_commit_is_told_to_the_source_on_its_own_thread() -> None:
     thread.committed({"p": b"9", "q": b"1"})
     assert source.acknowledged == []
     thread.start()
+    thread.finish()
     thread.join(PATIENCE_S)
     assert source.acknowledged == [{"p": b"9", "q": b"1"}]
+
+
+@pytest.mark.parametrize("ends_by_itself", [True, False])
+def test_the_last_commit_is_told_before_the_source_is_closed(ends_by_itself: bool) -> None:
+    """The cut that covers the last events is made after the source was stopped, or has ended."""
+    lane = Lane()
+    source = AcknowledgingSource([Chunk(b"a", b"1")] + [None] * (0 if ends_by_itself else 1 << 20))
+    thread = SourceThread(end_of(source), 0, lane, quiet())
+    thread.start()
+    if ends_by_itself:
+        assert lane.ended.wait(PATIENCE_S)
+    thread.stop()
+    assert source.closed == 0
+    thread.committed({"": b"1"})
+    thread.finish()
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive()
+    assert (source.acknowledged, source.closed) == ([{"": b"1"}], 1)
+    assert lane.ended.is_set() == ends_by_itself
 
 
 class MessageSource(ListSource, Messages):
