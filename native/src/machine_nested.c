@@ -100,7 +100,10 @@ static bool slice_list (machine_t *self, const instruction_t *i, const value_t *
 bool call_slice (machine_t *self, const instruction_t *i, value_t *out) {
     const value_t *value = machine_argument (self, i, 0);
     uint32_t count, bounds[2];
-    if (value_is_null (value))
+    bool is_null = value_is_null (value);
+    for (unsigned n = 0; n < 2; n++)
+        is_null |= (i->b >> n & 1) && value_is_null (machine_argument (self, i, n + 1));
+    if (is_null)
         return true;
     if (!length (value, &count) || value->tag == TAG_MAP)
         return fault_set (self->fault, REASON_EXPRESSION, "%s has no slices", tag_name (value->tag));
@@ -110,8 +113,6 @@ bool call_slice (machine_t *self, const instruction_t *i, value_t *out) {
             bounds[n] = n ? count : 0;
             continue;
         }
-        if (value_is_null (index))
-            return true;
         if (index->tag != TAG_INT)
             return fault_set (self->fault, REASON_EXPRESSION, "the bounds of a slice are int, got %s",
                               tag_name (index->tag));

@@ -9,7 +9,6 @@ functions of the library are in `semantics.library`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -274,17 +273,11 @@ def get(value: Any, key: Any) -> Any:
 
 
 def cut(value: Any, start: Any, stop: Any) -> Any:
-    if value is None:
+    if value is None or start is None or stop is None:
         return None
     if not isinstance(value, str | bytes | list):
         raise EvaluationError(f"{kind(value)} has no slices")
     for bound in (start, stop):
-        if bound is None:
-            return None
         if type(bound) is not int:
             raise EvaluationError("the bounds of a slice are int")
     return value[start:stop]
-
-
-def is_finite(value: float) -> bool:
-    return math.isfinite(value)

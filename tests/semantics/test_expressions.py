@@ -212,6 +212,7 @@ RECORD = {
         ("l[7]", None),
         ("s[-9]", None),
         ("s[nil:]", None),
+        ("slice(a, 0, nil)", None),
         # Three-valued logic.
         ("nil and False", False),
         ("False and 1", False),
