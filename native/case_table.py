@@ -1,8 +1,8 @@
-"""Write the tables of upper and lower case: `python native/case_table.py FOLDER` makes FOLDER/case_table.h.
+"""Write the tables of case: `python native/case_table.py FOLDER` makes FOLDER/case_table.h.
 
-They are taken from the Python that builds us, so that both agree: every character whose lower (or upper) case is
-one single other character. What is special (ß becomes SS, the Σ at the end of a word) is left as it is, or as the
-table has it for the character alone.
+They are taken from the Python that builds us, so that both agree: every character whose lower (or
+upper) case is one single other character. What is special (ß becomes SS, the Σ at the end of a
+word) is left as it is, or as the table has it for the character alone.
 """
 
 from __future__ import annotations
@@ -12,7 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 HEADER = """\
-/* case_table.h: made by native/case_table.py. Characters from `first` to `last`, every `step`-th, change by `delta`. */
+/* case_table.h: made by native/case_table.py. Characters from `first` to `last`, every `step`-th,
+ * change by `delta`. */
+typedef struct case_range {
+    uint32_t first, last, step;
+    int32_t delta;
+} case_range_t;
 """
 
 
@@ -52,9 +57,7 @@ def table(name: str, change: Callable[[str], str]) -> str:
 
 
 def main(folder: Path) -> None:
-    text = HEADER + "typedef struct case_range {\n    uint32_t first, last, step;\n    int32_t delta;\n"
-    text += "} case_range_t;\n"
-    text += table("CASE_LOWER", str.lower) + table("CASE_UPPER", str.upper)
+    text = HEADER + table("CASE_LOWER", str.lower) + table("CASE_UPPER", str.upper)
     (folder / "case_table.h").write_text(text)
 
 
