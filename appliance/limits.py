@@ -14,6 +14,9 @@ from __future__ import annotations
 #: names of 200 bytes: under 2 MB.
 CONTROL_MESSAGE_MAX_BYTES = 4 << 20
 
+#: Of it, at most so much for the last errors of all flows, as Python writes them.
+STATUS_ERRORS_MAX_BYTES = 1 << 20
+
 #: Bytes waiting to be sent on one control channel: two messages of the largest size.
 CONTROL_QUEUE_MAX_BYTES = 2 * CONTROL_MESSAGE_MAX_BYTES
 
@@ -62,6 +65,9 @@ START_TIMEOUT_S = 120.0
 
 #: A worker whose channel is closed is dying; one that is not dead by then is ended.
 CHANNEL_GONE_S = 5.0
+
+#: Events that killed a worker are remembered for its next starts; the oldest is forgotten beyond this.
+SET_ASIDE_MAX_COUNT = 256
 
 #: The progress line of a bounded run is written so often.
 PROGRESS_EVERY_S = 0.5

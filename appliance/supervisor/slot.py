@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from appliance.errors import EXIT_DONE, EXIT_ENVIRONMENT, EXIT_FAILED
-from appliance.limits import CHANNEL_GONE_S, START_TIMEOUT_S, STOP_KILL_S
+from appliance.limits import CHANNEL_GONE_S, SET_ASIDE_MAX_COUNT, START_TIMEOUT_S, STOP_KILL_S
 from appliance.logs import Logger
 from appliance.supervisor.child import Child, death_words
 from appliance.supervisor.restart import RestartPolicy
@@ -39,7 +39,7 @@ class Slot:
         self._stdout_fd = stdout_fd
         self._was_ready = False
         self._stopping = False
-        self._aside: SetAside | None = None
+        self._asides: list[SetAside] = []
         self._deadline_s: float | None = None  # of the state it is in
         self._gone_s: float | None = None  # since when its channel is closed
 
@@ -68,8 +68,10 @@ class Slot:
             else:
                 self._finish(EXIT_ENVIRONMENT, text)
             return
-        job = replace(self._job, restart=self._was_ready, set_aside=self._aside)
+        job = replace(self._job, restart=self._was_ready, set_aside=tuple(self._asides))
         self._say("job", **job.pack())
+        # What does not come again is put out by this worker; the rest comes again after every start.
+        self._asides = [aside for aside in self._asides if not aside.raw]
         if self._stopping:
             self._say("stop")
 
@@ -176,7 +178,8 @@ class Slot:
         event = child.page.event_in_hand()
         if event is not None and event.flow < len(child.flows) and not child.ended:
             flow = child.flows[event.flow]
-            self._aside = SetAside(flow, event.source, event.partition, event.position, event.raw)
+            aside = SetAside(flow, event.source, event.partition, event.position, event.raw)
+            self._asides = [*self._asides, aside][-SET_ASIDE_MAX_COUNT:]
         self._decide(child, code, now_s)
         child.close()
         self.child = None
@@ -201,8 +204,9 @@ class Slot:
         self.state = "waiting"
         self._deadline_s = at_s
         fields: dict[str, object] = {"worker": self.name, "reason": reason}
-        if self._aside is not None:
-            fields["set_aside"] = f"the event at {self._aside.position} of {self._aside.flow}"
+        if self._asides:
+            aside = self._asides[-1]
+            fields["set_aside"] = f"the event at {aside.position} of {aside.flow}"
         self._log.error("worker died; starting it again", **fields, after_s=round(at_s - now_s, 1))
 
     def _finish(self, code: int, text: str = "") -> None:

@@ -11,7 +11,10 @@ from appliance.logs import INFO
 
 @dataclass(frozen=True)
 class SetAside:
-    """The event whose user function did not come back: it goes to the error output, once."""
+    """An event whose user function did not come back: it goes to the error output.
+
+    `raw` is empty where the source brings the event again; there it is known by its position.
+    """
 
     flow: str
     source: int
@@ -36,24 +39,24 @@ class Job:
     options: dict[str, dict[str, Any]] = field(
         default_factory=dict
     )  # source name → options put over
-    set_aside: SetAside | None = None
+    set_aside: tuple[SetAside, ...] = ()
 
     def pack(self) -> dict[str, Any]:
         """As it travels over the control channel."""
         packed = asdict(self)
-        if self.set_aside is not None:
+        for aside in packed["set_aside"]:
             for name in ("partition", "raw"):
-                packed["set_aside"][name] = base64.b64encode(packed["set_aside"][name]).decode()
+                aside[name] = base64.b64encode(aside[name]).decode()
         return packed
 
     @classmethod
     def unpack(cls, packed: dict[str, Any]) -> Job:
         """The same on the other side."""
         values = dict(packed)
-        aside = values.pop("set_aside")
-        if aside is not None:
+        asides = values.pop("set_aside")
+        for aside in asides:
             for name in ("partition", "raw"):
                 aside[name] = base64.b64decode(aside[name])
         values["paths"] = tuple(values["paths"])
         values["only"] = tuple(values["only"])
-        return cls(**values, set_aside=None if aside is None else SetAside(**aside))
+        return cls(**values, set_aside=tuple(SetAside(**aside) for aside in asides))

@@ -141,7 +141,7 @@ class Lane:
         )
 
     def last_errors(self) -> list[dict[str, Any]]:
-        """The error records kept where no sink takes them (S3). Only after the lane has ended."""
+        """The error records kept where no sink takes them (S3)."""
         packed = read_packed(lambda out, size: int(lib.lane_last_errors(self._self, out, size)))
         unpacker = msgpack.Unpacker(strict_map_key=False, unicode_errors="replace")
         unpacker.feed(packed)

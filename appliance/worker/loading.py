@@ -58,8 +58,9 @@ def open_flows(job: Job, plans: list[Plan], lane: Lane) -> list[LoadedFlow]:
         for (plan, sources), program, steps in zip(made, programs, functions, strict=True):
             fresh = job.fresh and (not job.restart or opening.all_replayable(sources))
             document = program.document
-            if job.set_aside is not None and job.set_aside.flow == plan.name:
-                document["set_aside"] = set_aside(job.set_aside, sources)
+            document["set_aside"] = [
+                set_aside(aside, sources) for aside in job.set_aside if aside.flow == plan.name
+            ]
             loaded.append(LoadedFlow(opening.open_flow(plan, document, sources, fresh), steps))
             lane.load(program.pack(), steps, job.once)
     except Exception:

@@ -14,7 +14,12 @@ import msgpack
 
 from appliance import clock, connect
 from appliance.errors import EXIT_DONE, EXIT_FAILED
-from appliance.limits import LANE_STACK_BYTES, STOP_ABORT_S, STOP_GRACE_S
+from appliance.limits import (
+    LANE_STACK_BYTES,
+    STATUS_ERRORS_MAX_BYTES,
+    STOP_ABORT_S,
+    STOP_GRACE_S,
+)
 from appliance.logs import Logger
 from appliance.native import lib
 from appliance.worker.committer import Committer, cut_positions
@@ -213,8 +218,7 @@ class Mailroom:
                 )
         if self._listening:
             try:
-                errors = self._lane.last_errors()
-                self._channel.send("ended", result=result, errors=errors, **status)
+                self._channel.send("ended", result=result, **status)
                 self._channel.drain(STOP_GRACE_S)
             except ChannelClosed:
                 self._log.warning("the supervisor has gone")
@@ -237,8 +241,19 @@ class Mailroom:
         return {
             "flows": [flow.name for flow in self._flows],
             "metrics": self._lane.metrics(),
+            "errors": self._last_errors(),
             "ends": self._ends(),
         }
+
+    def _last_errors(self) -> list[dict[str, Any]]:
+        """The newest that fit into an answer together."""
+        errors = self._lane.last_errors()
+        room = STATUS_ERRORS_MAX_BYTES
+        for index in range(len(errors) - 1, -1, -1):
+            room -= len(repr(errors[index]))
+            if room < 0:
+                return errors[index + 1 :]
+        return errors
 
     def _ends(self) -> list[dict[str, object]]:
         return [self._end_words(end) for end in self._all_ends()]

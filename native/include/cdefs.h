@@ -335,5 +335,5 @@ void lane_release_post(post_t *post);
 size_t lane_metrics(lane_t *self, char *out, size_t capacity);
 /* For tests: what a memory sink holds and may leave; the bytes needed. Taken when they fit. */
 size_t lane_take_memory(lane_t *self, uint32_t flow, uint32_t sink, char *out, size_t capacity);
-/* The last error records (S3), one packed map after the other; call it while the lane stands or from its thread. */
+/* The last error records (S3), one packed map after the other. From any thread, at any time. */
 size_t lane_last_errors(lane_t *self, char *out, size_t capacity);

@@ -5,8 +5,7 @@
 #include "event.h"
 
 typedef struct event {
-    PyObject_HEAD
-    event_shape_t *shape; /* NULL once it is kept (or built by hand) */
+    PyObject_HEAD event_shape_t *shape; /* NULL once it is kept (or built by hand) */
     const value_t *row;
     PyObject *fields; /* a dict, once it is kept */
 } event_t;

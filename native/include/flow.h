@@ -2,6 +2,8 @@
 #ifndef BETTONG_FLOW_H
 #define BETTONG_FLOW_H
 
+#include <pthread.h>
+
 #include "decode.h"
 #include "encode.h"
 #include "frame.h"
@@ -56,7 +58,7 @@ typedef struct op {
 } op_t;
 
 enum { FLOW_SOURCES_MAX = 62, FLOW_OPS_MAX = 4096, FLOW_SLOTS_MAX = 4096, FLOW_KEYS_MAX = 256,
-       FLOW_SINKS_MAX = 64, ERROR_RAW_MAX = 4096, ERRORS_KEPT_MAX = 100, ERROR_KEPT_BYTES_MAX = 16384 };
+       FLOW_SINKS_MAX = 64, ERROR_RAW_MAX = 4096, ERRORS_KEPT_MAX = 100, ERROR_KEPT_BYTES_MAX = 8192 };
 
 /* The slots of an error record, in the order of S3. */
 enum error_slot { ERROR_TIME, ERROR_FLOW, ERROR_STEP, ERROR_SOURCE, ERROR_PARTITION, ERROR_POSITION, ERROR_REASON,
@@ -105,8 +107,9 @@ typedef struct flow {
     /* The error output. */
     uint16_t error_slots[ERROR_SLOTS];
     branches_t errors_next;
-    value_t aside_raw; /* an event that a user function did not come back from, to be put out at the start */
-    source_t *aside_source;
+    /* Events that a user function did not come back from and that do not come again: put out at the start. */
+    struct lost { source_t *source; value_t raw; } *lost;
+    uint32_t lost_count;
     const layout_t *error_layout;
     bool in_error;
     uint64_t error_count;
@@ -114,7 +117,9 @@ typedef struct flow {
     uint64_t reasons[REASON_COUNT];
     buffer_t error_event;
     buffer_t pack; /* a record being packed for a merge */
-    buffer_t kept[ERRORS_KEPT_MAX]; /* the last ones, packed, where nothing reads `errors` */
+    /* The last ones, packed, where nothing reads `errors`; under a lock, for another thread may ask. */
+    pthread_mutex_t kept_lock;
+    buffer_t kept[ERRORS_KEPT_MAX];
     uint32_t kept_next;
 } flow_t;
 
@@ -135,6 +140,6 @@ int64_t flow_advance_arrival (flow_t *self, int64_t now_us);
  * when NULL, the raw bytes go along. `fault` says why, and is empty afterwards. */
 void flow_put_aside (flow_t *self);
 void flow_error (flow_t *self, const step_t *step, const layout_t *layout);
-bool flow_kept_errors (const flow_t *self, buffer_t *out, uint32_t *count);
+bool flow_kept_errors (flow_t *self, buffer_t *out);
 
 #endif

@@ -70,6 +70,9 @@ static inline void lane_gil_rest (lane_t *self, uint64_t ticks) {
         lane_gil_drop (self);
 }
 
+/* Called when a user function has returned: a process that it forked ends here. */
+void lane_after_python (void);
+
 /* epoll: `owner` is a partition, a source or a sink, told apart by `tag`. */
 enum watch_tag { WATCH_MAIL, WATCH_LISTENER, WATCH_PARTITION, WATCH_SINK,
                  WATCH_FOLLOW };

@@ -1,5 +1,5 @@
-/* pystep.h: Python functions as steps. The caller holds the GIL for every function of this file but
- * pystep_due, pystep_bytes, pystep_keys and pystep_unsaved. */
+/* pystep.h: Python functions as steps. The caller holds the GIL for pystep_new, pystep_destroy, pystep_run,
+ * pystep_advance and pystep_encode; the others touch no Python object. */
 #ifndef BETTONG_PYSTEP_H
 #define BETTONG_PYSTEP_H
 
@@ -13,15 +13,17 @@ typedef struct pystep pystep_t;
 
 /* What the lane gives a call, and where results go. */
 typedef struct pystep_call {
-    value_t *row;        /* the event comes from `in` slots, results go to the `out` slots */
+    value_t *row; /* the event comes from `in` slots, results go to the `out` slots */
     arena_t *scratch;
-    int64_t time_us;     /* the event's time; a timer's own while it fires */
-    int64_t unit_ns;     /* nanoseconds in the source's time unit, in which times cross to Python; 0: as `in` says */
-    const bkey_t *key;   /* NULL for a step without keyed state; a timer's own while it fires */
+    int64_t time_us; /* the event's time; a timer's own while it fires */
+    int64_t
+        unit_ns; /* nanoseconds in the source's time unit, in which times cross to Python; 0: as `in` says */
+    const bkey_t *key;         /* NULL for a step without keyed state; a timer's own while it fires */
     const uint16_t *key_slots; /* slots with the key's values, for context.key; filled while a timer fires */
     uint32_t key_count;
     void (*emit) (void *context); /* after the out slots of one result are filled: run the steps behind */
-    void (*refuse) (void *context); /* a timer failed: `fault` says why, and is empty again afterwards. NULL: the
+    void (*refuse) (
+        void *context); /* a timer failed: `fault` says why, and is empty again afterwards. NULL: the
                                      * first failure of an advance stays in `fault` */
     void *context;
     fault_t *fault;

@@ -30,8 +30,8 @@ struct pystep {
     PyObject *value_name;
     buffer_t pack;
     pystate_t *keyed; /* NULL without state */
-    PyObject *format;     /* traceback.format_exception */
-    PyObject *seen;       /* a set of (type, file, line) */
+    PyObject *format; /* traceback.format_exception */
+    PyObject *seen;   /* a set of (type, file, line) */
 };
 
 static inline int64_t pystep_unit (const pystep_t *self, const pystep_call_t *call) {
@@ -87,8 +87,7 @@ void pystate_before_change (pystate_t *self, const table_row_t *row);
 
 /* pystep_context.c: what a function is told and may ask beside the event. */
 typedef struct context {
-    PyObject_HEAD
-    pystep_t *step; /* NULL: the call is over */
+    PyObject_HEAD pystep_t *step; /* NULL: the call is over */
     const pystep_call_t *call;
     uint32_t row;
     bool is_firing;

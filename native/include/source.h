@@ -16,7 +16,14 @@ typedef struct branches {
 enum source_kind { SOURCE_LISTEN, SOURCE_CONNECT, SOURCE_DATAGRAM, SOURCE_FILES, SOURCE_STREAM, SOURCE_CHUNKS };
 
 /* READ_MIN is read when idle; the buffer doubles while reads come back full. */
-enum { READ_MIN = 4096, READ_MAX = 262144, PARTITIONS_MAX = 10000, DATAGRAMS_PER_TURN = 64 };
+enum { READ_MIN = 4096, READ_MAX = 65536, PARTITIONS_MAX = 10000, DATAGRAMS_PER_TURN = 64 };
+
+/* A place in a replayable source. The name points into the program. */
+typedef struct aside {
+    const char *partition;
+    uint32_t partition_size;
+    uint64_t position;
+} aside_t;
 
 typedef struct partition {
     struct partition *next; /* of its source */
@@ -24,7 +31,6 @@ typedef struct partition {
     char *name;
     uint32_t name_size;
     int fd;
-    bool borrowed; /* the descriptor is the connector's to close */
     char *data; /* start … end is unread; DECODE_SLACK readable bytes behind capacity */
     size_t start, end, capacity;
     uint64_t base; /* the position of data[0], in bytes since the partition began */
@@ -93,11 +99,9 @@ typedef struct source {
     int64_t retry_ns;
     uint32_t retry_count;
 
-    /* a record to set aside because a user function did not come back from it */
-    char *aside_partition;
-    uint32_t aside_partition_size;
-    uint64_t aside_position;
-    bool aside;
+    /* records to set aside because a user function did not come back from them */
+    aside_t *asides;
+    uint32_t aside_count;
 
     uint64_t records, bytes, errors, future, accepted, refused;
 } source_t;

@@ -63,7 +63,7 @@ static void fill (flow_t *self, const step_t *step, const layout_t *layout, cons
 }
 
 /* Nothing reads `errors`: keep the last ones, each within its bound (a record too large keeps its place empty). */
-static void keep (flow_t *self) {
+static void keep_locked (flow_t *self) {
     buffer_t *kept = &self->kept[self->kept_next];
     kept->limit = ERROR_KEPT_BYTES_MAX;
     kept->size = 0;
@@ -78,6 +78,12 @@ static void keep (flow_t *self) {
         kept->size = 0;
         self->error_failures++;
     }
+}
+
+static void keep (flow_t *self) {
+    pthread_mutex_lock (&self->kept_lock);
+    keep_locked (self);
+    pthread_mutex_unlock (&self->kept_lock);
 }
 
 /* The fault is moved out of the flow, for what reads `errors` may fail in its turn. */
@@ -118,18 +124,17 @@ void flow_error (flow_t *self, const step_t *step, const layout_t *layout) {
 }
 
 void flow_put_aside (flow_t *self) {
-    fault_set (&self->fault, REASON_STUCK, "a user function did not come back from this event; it is set aside once");
+    fault_set (&self->fault, REASON_STUCK, "a user function did not come back from this event");
     flow_error (self, NULL, NULL);
 }
 
-bool flow_kept_errors (const flow_t *self, buffer_t *out, uint32_t *count) {
-    for (uint32_t i = 0; i < ERRORS_KEPT_MAX; i++) {
+bool flow_kept_errors (flow_t *self, buffer_t *out) {
+    bool good = true;
+    pthread_mutex_lock (&self->kept_lock);
+    for (uint32_t i = 0; i < ERRORS_KEPT_MAX && good; i++) {
         const buffer_t *kept = &self->kept[(self->kept_next + i) % ERRORS_KEPT_MAX];
-        if (!kept->size)
-            continue;
-        if (!buffer_put (out, kept->data, kept->size))
-            return false;
-        ++*count;
+        good = buffer_put (out, kept->data, kept->size);
     }
-    return true;
+    pthread_mutex_unlock (&self->kept_lock);
+    return good;
 }

@@ -14,7 +14,7 @@ PyObject *event_dict (PyObject *event) {
     event_t *self = (event_t *) event;
     if (self->row != NULL)
         return event_shape_dict (self->shape);
-    return self->fields != NULL ? PyDict_Copy (self->fields) : PyDict_New ();
+    return self->fields != NULL ? PyDict_Copy (self->fields) : PyDict_New();
 }
 
 /* A new reference, or NULL without an error when there is no such field. */
@@ -27,7 +27,7 @@ static PyObject *find (event_t *self, PyObject *name, bool attribute) {
 }
 
 /* One of PyDict_Keys, PyDict_Values, PyDict_Items over all fields. */
-static PyObject *list_of (PyObject *event, PyObject *(*part) (PyObject *)) {
+static PyObject *list_of (PyObject *event, PyObject *(*part) (PyObject *) ) {
     PyObject *dict = event_dict (event);
     PyObject *list = dict != NULL ? part (dict) : NULL;
     Py_XDECREF (dict);
@@ -48,7 +48,8 @@ static PyObject *no_field (event_t *self, PyObject *error, PyObject *name) {
     PyObject *comma = shown != NULL ? PyUnicode_FromString (", ") : NULL;
     PyObject *text = comma != NULL ? PyUnicode_Join (comma, shown) : NULL;
     if (text != NULL)
-        PyErr_Format (error, "the event has no field %R (it has: %U%s)", name, text, count > SHOWN_MAX ? ", …" : "");
+        PyErr_Format (error, "the event has no field %R (it has: %U%s)", name, text,
+                      count > SHOWN_MAX ? ", …" : "");
     Py_XDECREF (text);
     Py_XDECREF (comma);
     Py_XDECREF (shown);
@@ -61,14 +62,14 @@ static PyObject *event_getattro (PyObject *object, PyObject *name) {
     PyObject *found = find (self, name, true);
     if (likely (found != NULL))
         return found;
-    if (PyErr_Occurred ())
+    if (PyErr_Occurred())
         return NULL;
     found = PyObject_GenericGetAttr (object, name);
     if (found != NULL || !PyErr_ExceptionMatches (PyExc_AttributeError))
         return found;
-    PyErr_Clear ();
+    PyErr_Clear();
     found = find (self, name, false);
-    return found != NULL || PyErr_Occurred () ? found : no_field (self, PyExc_AttributeError, name);
+    return found != NULL || PyErr_Occurred() ? found : no_field (self, PyExc_AttributeError, name);
 }
 
 /* By item, any str will do; NULL without an error when there is no such field. */
@@ -85,7 +86,7 @@ static PyObject *find_item (event_t *self, PyObject *name) {
 
 static PyObject *event_subscript (PyObject *object, PyObject *name) {
     PyObject *found = find_item ((event_t *) object, name);
-    if (likely (found != NULL) || PyErr_Occurred ())
+    if (likely (found != NULL) || PyErr_Occurred())
         return found;
     return no_field ((event_t *) object, PyExc_KeyError, name);
 }
@@ -93,7 +94,7 @@ static PyObject *event_subscript (PyObject *object, PyObject *name) {
 static int event_contains (PyObject *object, PyObject *name) {
     PyObject *found = find_item ((event_t *) object, name);
     Py_XDECREF (found);
-    return found != NULL ? 1 : PyErr_Occurred () ? -1 : 0;
+    return found != NULL ? 1 : PyErr_Occurred() ? -1 : 0;
 }
 
 static Py_ssize_t event_length (PyObject *object) {
@@ -105,7 +106,8 @@ static Py_ssize_t event_length (PyObject *object) {
 
 static int event_setattro (PyObject *object, PyObject *name, PyObject *value) {
     (void) object, (void) value;
-    PyErr_Format (PyExc_AttributeError, "an event cannot be changed: return {**event, %R: ...} instead", name);
+    PyErr_Format (PyExc_AttributeError, "an event cannot be changed: return {**event, %R: ...} instead",
+                  name);
     return -1;
 }
 
@@ -119,7 +121,7 @@ static PyObject *event_get (PyObject *object, PyObject *const *arguments, Py_ssi
     if (count < 1 || count > 2)
         return PyErr_Format (PyExc_TypeError, "get takes a name and a default, not %zd arguments", count);
     PyObject *found = find_item ((event_t *) object, arguments[0]);
-    if (found != NULL || PyErr_Occurred ())
+    if (found != NULL || PyErr_Occurred())
         return found;
     return Py_NewRef (count == 2 ? arguments[1] : Py_None);
 }
@@ -174,7 +176,7 @@ static PyObject *event_new (PyTypeObject *type, PyObject *arguments, PyObject *k
     PyObject *mapping = NULL;
     if (!PyArg_ParseTuple (arguments, "|O:Event", &mapping))
         return NULL;
-    PyObject *fields = PyDict_New ();
+    PyObject *fields = PyDict_New();
     if (fields == NULL || (mapping != NULL && PyDict_Update (fields, mapping) < 0) ||
         (keywords != NULL && PyDict_Update (fields, keywords) < 0)) {
         Py_XDECREF (fields);
@@ -213,7 +215,8 @@ static void event_dealloc (PyObject *object) {
 }
 
 static PyMethodDef event_methods[] = {
-    {"get", (PyCFunction) (void (*) (void)) event_get, METH_FASTCALL, "get(name, default=None): a field, or the default."},
+    {"get", (PyCFunction) (void (*) (void)) event_get, METH_FASTCALL,
+     "get(name, default=None): a field, or the default."},
     {"keys", event_keys, METH_NOARGS, "The names of the fields, in order."},
     {"values", event_values, METH_NOARGS, "The values of the fields, in order."},
     {"items", event_items, METH_NOARGS, "Pairs of name and value, in order."},

@@ -101,7 +101,7 @@ void event_shape_destroy (event_shape_t **self_p) {
 
 PyObject *event_shape_begin (event_shape_t *self, const value_t *row, int64_t unit_ns) {
     if (unlikely (self->live == NULL)) {
-        PyTypeObject *type = event_type ();
+        PyTypeObject *type = event_type();
         self->live = type != NULL ? PyObject_GC_New (event_t, type) : NULL;
         if (self->live == NULL)
             return NULL;
@@ -180,7 +180,7 @@ static bool read_rest (event_shape_t *self) {
     if (unlikely (count > self->rest_capacity)) {
         rest_field_t *rest = realloc (self->rest, count * sizeof *rest);
         if (rest == NULL)
-            return PyErr_NoMemory () != NULL;
+            return PyErr_NoMemory() != NULL;
         self->rest = rest;
         self->rest_capacity = count;
     }
@@ -265,7 +265,7 @@ static known_name_t *learn (event_shape_t *self, PyObject *name, known_name_t *s
 PyObject *event_shape_get (event_shape_t *self, PyObject *name, bool attribute) {
     known_name_t *known = &self->known[((uintptr_t) name >> 4) % KNOWN_SIZE];
     if (unlikely (known->name != name) && (known = learn (self, name, known)) == NULL) {
-        PyErr_Clear (); /* no field can have such a name */
+        PyErr_Clear(); /* no field can have such a name */
         return NULL;
     }
     if (unlikely (attribute && known->own))
@@ -314,7 +314,7 @@ static PyObject *next_object (event_shape_t *self, const named_value_t *field) {
 }
 
 PyObject *event_shape_dict (event_shape_t *self) {
-    PyObject *dict = PyDict_New ();
+    PyObject *dict = PyDict_New();
     layout_cursor_t cursor = {0};
     named_value_t field;
     while (dict != NULL && layout_next (self->layout, self->row, &cursor, &field)) {

@@ -13,6 +13,20 @@
 
 #include "gil.h"
 
+/* ---- processes that user code forks ---- */
+
+static pthread_once_t fork_watched = PTHREAD_ONCE_INIT;
+static int forked; /* this process is a child that a user function forked: it must not touch what is the lane's */
+
+static void note_fork (void) { forked = 1; }
+static void watch_forks (void) { pthread_atfork (NULL, NULL, note_fork); }
+
+void lane_after_python (void) {
+    /* The child came back from the user function into a copy of the lane: it has nothing to do here. */
+    if (unlikely (forked))
+        _exit (0);
+}
+
 /* ---- making and unmaking ---- */
 
 static page_t *map_page (lane_t *self, int fd) {
@@ -27,6 +41,7 @@ lane_t *lane_new (int page_fd) {
     if (!self)
         return NULL;
     clock_start ();
+    pthread_once (&fork_watched, watch_forks);
     self->epoll_fd = epoll_create1 (EPOLL_CLOEXEC);
     self->page = map_page (self, page_fd);
     self->scratch = (arena_t){.base = malloc (LANE_SCRATCH_BYTES), .size = LANE_SCRATCH_BYTES};
@@ -388,16 +403,16 @@ int lane_turn (lane_t *self) {
     return ending (self);
 }
 
-/* The bytes that a user function did not come back from, of a source that will not bring them again. */
+/* Events that a user function did not come back from, of sources that will not bring them again. */
 static void put_aside (lane_t *self) {
     for (uint32_t f = 0; f < self->flow_count; f++) {
         flow_t *flow = self->flows[f];
-        if (!flow->aside_source || flow->aside_raw.tag != TAG_BYTES)
-            continue;
-        flow->raw = (char *) (uintptr_t) flow->aside_raw.p;
-        flow->raw_size = flow->aside_raw.size;
-        flow->aside_source->errors++;
-        flow_put_aside (flow);
+        for (uint32_t i = 0; i < flow->lost_count; i++) {
+            flow->raw = (char *) (uintptr_t) flow->lost[i].raw.p;
+            flow->raw_size = flow->lost[i].raw.size;
+            flow->lost[i].source->errors++;
+            flow_put_aside (flow);
+        }
         flow->raw = NULL;
     }
 }

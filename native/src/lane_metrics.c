@@ -134,9 +134,8 @@ size_t lane_metrics (lane_t *self, char *out, size_t capacity) {
 
 size_t lane_last_errors (lane_t *self, char *out, size_t capacity) {
     buffer_t packed = {0};
-    uint32_t count = 0;
     for (uint32_t f = 0; f < self->flow_count; f++)
-        if (!flow_kept_errors (self->flows[f], &packed, &count))
+        if (!flow_kept_errors (self->flows[f], &packed))
             packed.size = 0;
     return hand_out (&packed, out, capacity);
 }

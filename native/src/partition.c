@@ -47,8 +47,7 @@ void partition_drop (partition_t *self) {
         source->lowest = NULL;
     if (self->fd >= 0) {
         lane_unwatch (source->flow->lane, self->fd);
-        if (!self->borrowed)
-            close (self->fd);
+        close (self->fd);
     }
     format_close (source->format, &self->format);
     free (self->data);
@@ -178,13 +177,16 @@ static void run_row (partition_t *self) {
 }
 
 static bool is_aside (const partition_t *self, uint64_t position) {
-    const source_t *source = self->source;
-    return position == source->aside_position && self->name_size == source->aside_partition_size &&
-           !memcmp (self->name, source->aside_partition, self->name_size);
+    for (uint32_t i = 0; i < self->source->aside_count; i++) {
+        const aside_t *aside = &self->source->asides[i];
+        if (position == aside->position && self->name_size == aside->partition_size &&
+            !memcmp (self->name, aside->partition, self->name_size))
+            return true;
+    }
+    return false;
 }
 
 static void set_aside (partition_t *self) {
-    self->source->aside = false;
     self->source->errors++;
     flow_put_aside (self->source->flow);
 }
@@ -199,7 +201,7 @@ static void process_message (partition_t *self, char *text, uint32_t size) {
     flow->raw = text;
     flow->raw_size = size;
     source->records++;
-    if (unlikely (source->aside) && is_aside (self, flow->position)) {
+    if (unlikely (source->aside_count) && is_aside (self, flow->position)) {
         set_aside (self);
         return;
     }

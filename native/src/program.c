@@ -411,23 +411,31 @@ static void load_errors (loader_t *self, const value_t *document) {
         complain (self, "errors");
 }
 
-static void load_aside (loader_t *self, const value_t *document) {
-    value_t map = get (self, document, "set_aside");
-    if (map.tag != TAG_MAP)
-        return;
-    uint16_t index = get_index (self, &map, "source", self->flow->source_count);
+static void load_aside (loader_t *self, const value_t *map) {
+    flow_t *flow = self->flow;
+    uint16_t index = get_index (self, map, "source", flow->source_count);
     if (index == SLOT_NONE)
         return;
-    source_t *source = &self->flow->sources[index];
-    if (get (self, &map, "position").tag != TAG_INT) {
-        self->flow->aside_raw = get (self, &map, "raw");
-        self->flow->aside_source = source;
+    source_t *source = &flow->sources[index];
+    value_t raw = get (self, map, "raw");
+    if (raw.tag == TAG_BYTES) {
+        flow->lost[flow->lost_count++] = (struct lost){source, raw};
         return;
     }
-    const char *partition = get_text (self, &map, "partition", &source->aside_partition_size);
-    source->aside_partition = strndup (partition, source->aside_partition_size);
-    source->aside_position = (uint64_t) get_int (self, &map, "position", 0);
-    source->aside = source->aside_partition != NULL;
+    aside_t *aside = &source->asides[source->aside_count++];
+    aside->partition = get_text (self, map, "partition", &aside->partition_size);
+    aside->position = (uint64_t) get_int (self, map, "position", 0);
+}
+
+static void load_asides (loader_t *self, const value_t *document) {
+    items_t items = get_list (self, document, "set_aside");
+    self->flow->lost = get_memory (self, items.count, sizeof *self->flow->lost);
+    for (uint32_t i = 0; i < self->flow->source_count && items.count; i++)
+        self->flow->sources[i].asides = get_memory (self, items.count, sizeof (aside_t));
+    for (uint32_t i = 0; i < items.count && self->good; i++) {
+        value_t map = next_item (self, &items);
+        load_aside (self, &map);
+    }
 }
 
 static bool load (loader_t *self, const value_t *document) {
@@ -450,7 +458,7 @@ static bool load (loader_t *self, const value_t *document) {
     if (self->good)
         load_errors (self, document);
     if (self->good)
-        load_aside (self, document);
+        load_asides (self, document);
     return self->good;
 }
 
@@ -469,6 +477,7 @@ flow_t *flow_new (struct lane *lane, uint32_t index, const char *document, size_
     self->index = index;
     self->program = copy;
     self->due = INT64_MAX;
+    pthread_mutex_init (&self->kept_lock, NULL);
     value_t map = value_missing ();
     loader_t loader = {.flow = self, .fault = fault, .good = true, .functions = functions};
     if (!pack_read (copy, copy + size, &map) || map.tag != TAG_MAP)
@@ -499,7 +508,7 @@ static void free_source (source_t *source) {
     for (uint32_t i = 0; i < source->path_count; i++)
         free (source->paths[i]);
     free (source->paths);
-    free (source->aside_partition);
+    free (source->asides);
     format_destroy (&source->format);
     format_destroy (&source->whole);
     fields_destroy (&source->fields);
@@ -527,6 +536,8 @@ void flow_destroy (flow_t **self_p) {
     buffer_free (&self->error_event);
     buffer_free (&self->pack);
     free (self->errors_next.ops);
+    free (self->lost);
+    pthread_mutex_destroy (&self->kept_lock);
     free (self->timed);
     free (self->layouts);
     free (self->steps);

@@ -16,7 +16,7 @@ bool py_value_ready (void) {
 static const char *name_text (PyObject *field) {
     const char *text = field != NULL && PyUnicode_Check (field) ? PyUnicode_AsUTF8 (field) : NULL;
     if (text == NULL)
-        PyErr_Clear ();
+        PyErr_Clear();
     return text != NULL ? text : "?";
 }
 
@@ -24,7 +24,7 @@ static const char *name_text (PyObject *field) {
 static const char *close_coroutine (PyObject *coroutine) {
     PyObject *closed = PyObject_CallMethod (coroutine, "close", NULL);
     if (closed == NULL)
-        PyErr_Clear ();
+        PyErr_Clear();
     Py_XDECREF (closed);
     return "the function is async: make it a plain function";
 }
@@ -63,9 +63,10 @@ static bool datetime_to_us (PyObject *object, int64_t *us) {
     if (offset == NULL)
         return false;
     if (PyDelta_Check (offset))
-        *us -= ((int64_t) PyDateTime_DELTA_GET_DAYS (offset) * 86400 + PyDateTime_DELTA_GET_SECONDS (offset)) *
-                   1000000 +
-               PyDateTime_DELTA_GET_MICROSECONDS (offset);
+        *us -=
+            ((int64_t) PyDateTime_DELTA_GET_DAYS (offset) * 86400 + PyDateTime_DELTA_GET_SECONDS (offset)) *
+                1000000 +
+            PyDateTime_DELTA_GET_MICROSECONDS (offset);
     Py_DECREF (offset);
     return true;
 }
@@ -75,16 +76,17 @@ static int scalar (PyObject *object, value_t *out, const conversion_t *to, PyObj
     if (PyFloat_Check (object)) {
         *out = value_float (PyFloat_AS_DOUBLE (object));
     } else if (object == Py_None) {
-        *out = value_null ();
+        *out = value_null();
     } else if (PyBool_Check (object)) {
         *out = value_bool (object == Py_True);
     } else if (PyLong_Check (object)) {
         int overflow;
         *out = value_int (PyLong_AsLongLongAndOverflow (object, &overflow));
         if (unlikely (overflow != 0)) {
-            fault_set (to->fault, REASON_PYTHON,
-                       "field '%.60s' is an int beyond 64 bits: make it a float with float(…) or text with str(…)",
-                       name_text (field));
+            fault_set (
+                to->fault, REASON_PYTHON,
+                "field '%.60s' is an int beyond 64 bits: make it a float with float(…) or text with str(…)",
+                name_text (field));
             return -1;
         }
     } else if (PyUnicode_Check (object)) {
@@ -153,10 +155,11 @@ static bool pack_fields (record_cursor_t *cursor, const conversion_t *to, PyObje
     Py_ssize_t written = 0;
     int more;
     while ((more = record_next (cursor, &name, &value)) > 0) {
-        bool good = ++written <= cursor->count && py_pack_name (name, to) && py_pack (value, to, field, depth);
+        bool good =
+            ++written <= cursor->count && py_pack_name (name, to) && py_pack (value, to, field, depth);
         Py_DECREF (name);
         Py_DECREF (value);
-        if (!good && (PyErr_Occurred () || written <= cursor->count))
+        if (!good && (PyErr_Occurred() || written <= cursor->count))
             return false;
     }
     if (more < 0)
@@ -174,7 +177,9 @@ static bool pack_record (PyObject *object, const record_type_t *type, const conv
 }
 
 /* An int in all but name (numpy's, say) as an int; NULL without an error when it is none. */
-static PyObject *as_index (PyObject *object) { return PyIndex_Check (object) ? PyNumber_Index (object) : NULL; }
+static PyObject *as_index (PyObject *object) {
+    return PyIndex_Check (object) ? PyNumber_Index (object) : NULL;
+}
 
 bool py_pack (PyObject *object, const conversion_t *to, PyObject *field, int depth) {
     value_t value;
@@ -182,8 +187,8 @@ bool py_pack (PyObject *object, const conversion_t *to, PyObject *field, int dep
     if (found != 0)
         return found > 0 && (pack_write (to->pack, &value) || no_room (to, field));
     if (unlikely (depth >= PACK_DEPTH_MAX))
-        return fault_set (to->fault, REASON_PYTHON, "field '%.60s' is nested deeper than %d", name_text (field),
-                          PACK_DEPTH_MAX);
+        return fault_set (to->fault, REASON_PYTHON, "field '%.60s' is nested deeper than %d",
+                          name_text (field), PACK_DEPTH_MAX);
     const record_type_t *type = record_type_of (Py_TYPE (object));
     if (type == NULL)
         return false;
@@ -193,7 +198,7 @@ bool py_pack (PyObject *object, const conversion_t *to, PyObject *field, int dep
         return pack_sequence (object, to, field, depth + 1);
     PyObject *number = as_index (object);
     if (number == NULL)
-        return PyErr_Occurred () ? false : refuse (object, to, field);
+        return PyErr_Occurred() ? false : refuse (object, to, field);
     bool good = py_pack (number, to, field, depth);
     Py_DECREF (number);
     return good;
@@ -203,8 +208,8 @@ bool py_take_pack (const conversion_t *to, size_t start, uint8_t tag, value_t *o
     size_t size = to->pack->size - start;
     char *bytes = size <= UINT32_MAX ? arena_take (to->scratch, size) : NULL;
     if (unlikely (bytes == NULL))
-        return fault_set (to->fault, REASON_LIMIT, "a result of %zu bytes does not fit the memory of one event",
-                          size);
+        return fault_set (to->fault, REASON_LIMIT,
+                          "a result of %zu bytes does not fit the memory of one event", size);
     memcpy (bytes, to->pack->data + start, size);
     *out = (value_t){.p = bytes, .size = (uint32_t) size, .tag = tag};
     to->pack->size = start;

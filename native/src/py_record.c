@@ -29,7 +29,7 @@ static PyObject *dataclass_names (PyTypeObject *type) {
 static PyObject *names_attribute (PyTypeObject *type, const char *attribute) {
     PyObject *names = PyObject_GetAttrString ((PyObject *) type, attribute);
     if (names == NULL) {
-        PyErr_Clear ();
+        PyErr_Clear();
         return NULL;
     }
     bool good = PyTuple_Check (names);
@@ -43,7 +43,7 @@ static PyObject *names_attribute (PyTypeObject *type, const char *attribute) {
 static bool has_attribute (PyTypeObject *type, const char *attribute) {
     PyObject *found = PyObject_GetAttrString ((PyObject *) type, attribute);
     if (found == NULL)
-        PyErr_Clear ();
+        PyErr_Clear();
     Py_XDECREF (found);
     return found != NULL;
 }
@@ -100,7 +100,7 @@ bool record_open (record_cursor_t *cursor, PyObject *record, const record_type_t
     if (type->kind == RECORD_DICT) {
         cursor->dict = Py_NewRef (record);
     } else if (type->kind == RECORD_MAPPING) {
-        cursor->dict = PyDict_New ();
+        cursor->dict = PyDict_New();
         if (cursor->dict == NULL || PyDict_Update (cursor->dict, record) < 0)
             return false;
     } else {
@@ -109,8 +109,8 @@ bool record_open (record_cursor_t *cursor, PyObject *record, const record_type_t
     }
     cursor->count = cursor->dict != NULL ? PyDict_GET_SIZE (cursor->dict) : PyTuple_GET_SIZE (cursor->names);
     if (type->kind == RECORD_TUPLE && PyTuple_GET_SIZE (record) != cursor->count) {
-        PyErr_Format (PyExc_TypeError, "%s has %zd names and %zd values", Py_TYPE (record)->tp_name, cursor->count,
-                      PyTuple_GET_SIZE (record));
+        PyErr_Format (PyExc_TypeError, "%s has %zd names and %zd values", Py_TYPE (record)->tp_name,
+                      cursor->count, PyTuple_GET_SIZE (record));
         return false;
     }
     return true;

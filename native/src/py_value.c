@@ -25,7 +25,7 @@ static PyObject *from_map (const value_t *value, int64_t unit_ns) {
     uint32_t count;
     const char *p = pack_open (value, &count);
     const char *end = value->p + value->size;
-    PyObject *dict = PyDict_New ();
+    PyObject *dict = PyDict_New();
     for (uint32_t i = 0; dict != NULL && i < count; i++) {
         value_t name, item;
         PyObject *key = NULL, *object = NULL;
@@ -44,7 +44,7 @@ static PyObject *from_map (const value_t *value, int64_t unit_ns) {
 /* Spans were checked when they were read, so a cut one is our mistake; user code gets an error, not a crash. */
 static PyObject *nested (const value_t *value, int64_t unit_ns) {
     PyObject *object = value->tag == TAG_LIST ? from_list (value, unit_ns) : from_map (value, unit_ns);
-    if (object == NULL && !PyErr_Occurred ())
+    if (object == NULL && !PyErr_Occurred())
         PyErr_SetString (PyExc_SystemError, "a nested value is cut short");
     return object;
 }
@@ -71,23 +71,15 @@ PyObject *py_from_time (int64_t us, int64_t unit_ns) {
 
 PyObject *py_from_value (const value_t *value, int64_t unit_ns) {
     switch (value->tag) {
-    case TAG_BOOL:
-        return Py_NewRef (value->i ? Py_True : Py_False);
-    case TAG_INT:
-        return PyLong_FromLongLong (value->i);
-    case TAG_FLOAT:
-        return PyFloat_FromDouble (value->f);
-    case TAG_TIME:
-        return py_from_time (value->i, unit_ns);
-    case TAG_STR:
-        return PyUnicode_DecodeUTF8 (value->p, value->size, "replace");
-    case TAG_BYTES:
-        return PyBytes_FromStringAndSize (value->p, value->size);
+    case TAG_BOOL: return Py_NewRef (value->i ? Py_True : Py_False);
+    case TAG_INT: return PyLong_FromLongLong (value->i);
+    case TAG_FLOAT: return PyFloat_FromDouble (value->f);
+    case TAG_TIME: return py_from_time (value->i, unit_ns);
+    case TAG_STR: return PyUnicode_DecodeUTF8 (value->p, value->size, "replace");
+    case TAG_BYTES: return PyBytes_FromStringAndSize (value->p, value->size);
     case TAG_LIST:
-    case TAG_MAP:
-        return nested (value, unit_ns);
-    default:
-        return Py_NewRef (Py_None);
+    case TAG_MAP: return nested (value, unit_ns);
+    default: return Py_NewRef (Py_None);
     }
 }
 

@@ -39,14 +39,14 @@ static bool read_function (pystep_t *self, PyObject *entry, fault_t *fault) {
     long count = PyLong_AsLong (arity);
     long least = self->mode >= MODE_STATEFUL ? 2 : 1, most = self->mode >= MODE_STATEFUL ? 3 : 1;
     if (count < least || count > most)
-        return fault_set (fault, REASON_PYTHON, "a registered function takes %ld to %ld arguments, not %ld", least,
-                          most, count);
+        return fault_set (fault, REASON_PYTHON, "a registered function takes %ld to %ld arguments, not %ld",
+                          least, most, count);
     self->arity = (uint32_t) count;
     return true;
 }
 
 static bool no_memory (fault_t *fault) {
-    PyErr_Clear ();
+    PyErr_Clear();
     return fault_set (fault, REASON_LIMIT, "there is no memory for a Python step");
 }
 
@@ -73,7 +73,7 @@ static bool prepare_names (pystep_t *self, fault_t *fault) {
 
 static bool prepare_python (pystep_t *self, fault_t *fault) {
     PyObject *traceback = NULL;
-    if (py_value_ready () && (self->event_class = event_type ()) != NULL &&
+    if (py_value_ready() && (self->event_class = event_type()) != NULL &&
         (self->shape = event_shape_new (self->in)) != NULL && (self->seen = PySet_New (NULL)) != NULL &&
         (traceback = PyImport_ImportModule ("traceback")) != NULL)
         self->format = PyObject_GetAttrString (traceback, "format_exception");
@@ -82,8 +82,11 @@ static bool prepare_python (pystep_t *self, fault_t *fault) {
 }
 
 static int64_t unit_of (const layout_t *layout) {
-    static const int64_t NANOSECONDS[] = {[UNIT_US] = 1000, [UNIT_MS] = 1000000, [UNIT_S] = 1000000000,
-                                          [UNIT_NS] = 1, [UNIT_RFC3339] = TIME_AS_TEXT};
+    static const int64_t NANOSECONDS[] = {[UNIT_US] = 1000,
+                                          [UNIT_MS] = 1000000,
+                                          [UNIT_S] = 1000000000,
+                                          [UNIT_NS] = 1,
+                                          [UNIT_RFC3339] = TIME_AS_TEXT};
     return NANOSECONDS[layout->unit];
 }
 
@@ -99,7 +102,8 @@ pystep_t *pystep_new (const value_t *map, const layout_t *in, const fields_t *ou
     self->unit_ns = unit_of (in);
     PyObject *entry = NULL;
     bool good = read_mode (self, map, fault) && (entry = read_entry (map, functions, fault)) != NULL &&
-                read_function (self, entry, fault) && prepare_python (self, fault) && prepare_names (self, fault);
+                read_function (self, entry, fault) && prepare_python (self, fault) &&
+                prepare_names (self, fault);
     if (good && self->mode >= MODE_STATEFUL)
         good = (self->keyed = pystate_new (self, map, entry, fault)) != NULL;
     if (!good)
@@ -130,12 +134,12 @@ bool pystep_run (pystep_t *self, pystep_call_t *call, bool *interrupted) {
     if (self->keyed != NULL)
         return pystate_run (self, call, interrupted);
     PyObject *arguments[2] = {NULL, event_shape_begin (self->shape, call->row, pystep_unit (self, call))};
-    PyObject *result = likely (arguments[1] != NULL)
-                           ? PyObject_Vectorcall (self->function, arguments + 1,
-                                                  1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
-                           : NULL;
+    PyObject *result =
+        likely (arguments[1] != NULL)
+            ? PyObject_Vectorcall (self->function, arguments + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
+            : NULL;
     bool good = result != NULL && (result == Py_None || pystep_results (self, call, result));
-    if (unlikely (!good && PyErr_Occurred ()))
+    if (unlikely (!good && PyErr_Occurred()))
         pystep_catch (self, call->fault, interrupted);
     Py_XDECREF (result);
     /* Only now: results and the traceback may have been the last to hold the event. */

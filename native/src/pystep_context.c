@@ -9,7 +9,8 @@ static context_t *live (PyObject *object) {
     context_t *self = (context_t *) object;
     if (likely (self->step != NULL))
         return self;
-    PyErr_SetString (PyExc_RuntimeError, "a context is good during its call only: keep its key or time instead");
+    PyErr_SetString (PyExc_RuntimeError,
+                     "a context is good during its call only: keep its key or time instead");
     return NULL;
 }
 
@@ -53,7 +54,8 @@ static PyObject *context_time (PyObject *object, void *ignored) {
 static bool due_of (const context_t *self, PyObject *at, PyObject *after, int64_t *due_us) {
     int64_t now_us = self->call->time_us;
     if ((at == NULL || at == Py_None) == (after == NULL || after == Py_None)) {
-        PyErr_SetString (PyExc_TypeError, "timer takes at= (a time) or after= (a duration), in the source's unit");
+        PyErr_SetString (PyExc_TypeError,
+                         "timer takes at= (a time) or after= (a duration), in the source's unit");
         return false;
     }
     if (at != NULL && at != Py_None) {
@@ -85,14 +87,15 @@ static PyObject *context_timer (PyObject *object, PyObject *arguments, PyObject 
     if (self == NULL || !PyArg_ParseTupleAndKeywords (arguments, keywords, "|$OO:timer", names, &at, &after))
         return NULL;
     if (self->step->keyed->on_timer == NULL) {
-        PyErr_SetString (PyExc_RuntimeError,
-                         "nothing would be called: timers need a class with on_event and on_timer as the step");
+        PyErr_SetString (
+            PyExc_RuntimeError,
+            "nothing would be called: timers need a class with on_event and on_timer as the step");
         return NULL;
     }
     if (!due_of (self, at, after, &due_us))
         return NULL;
     if (!timers_set (self->step->keyed->timers, self->row, due_us))
-        return PyErr_NoMemory ();
+        return PyErr_NoMemory();
     Py_RETURN_NONE;
 }
 
@@ -111,7 +114,8 @@ static void context_dealloc (PyObject *object) {
 
 static PyMethodDef context_methods[] = {
     {"timer", (PyCFunction) (void (*) (void)) context_timer, METH_VARARGS | METH_KEYWORDS,
-     "timer(at=…) or timer(after=…), in the source's unit: call on_timer for this key then. A key has one timer: "
+     "timer(at=…) or timer(after=…), in the source's unit: call on_timer for this key then. A key has one "
+     "timer: "
      "setting it again moves it."},
     {"cancel", context_cancel, METH_NOARGS, "Remove this key's timer; whether there was one."},
     {NULL, NULL, 0, NULL},

@@ -62,8 +62,9 @@ bool pystep_freeze (pystep_t *step, uint64_t *rows) {
 static bool write_row (const listed_row_t *listed, const bkey_t *key, PyObject *state, buffer_t *out) {
     size_t start = out->size;
     value_t bytes = {.p = key->bytes, .size = key->size, .tag = TAG_BYTES};
-    value_t packed = {.p = PyBytes_AS_STRING (state), .size = (uint32_t) PyBytes_GET_SIZE (state), .tag = TAG_BYTES};
-    value_t none = value_null ();
+    value_t packed = {
+        .p = PyBytes_AS_STRING (state), .size = (uint32_t) PyBytes_GET_SIZE (state), .tag = TAG_BYTES};
+    value_t none = value_null();
     bool good = pack_write_list (out, 4) && pack_write_int (out, key_shard (key->hash)) &&
                 pack_write (out, &bytes) && pack_write (out, &packed);
     if (good && listed->is_timed)

@@ -9,7 +9,7 @@ static void set_message (PyObject *exception, fault_t *fault) {
     Py_ssize_t size = 0;
     const char *text = object != NULL ? PyUnicode_AsUTF8AndSize (object, &size) : NULL;
     if (text == NULL)
-        PyErr_Clear ();
+        PyErr_Clear();
     const char *name = PyExceptionClass_Name ((PyObject *) Py_TYPE (exception));
     fault_set (fault, REASON_PYTHON, "%s%s%s", name, size > 0 ? ": " : "", size > 0 ? text : "");
     for (char *p = fault->message; *p; p++)
@@ -39,13 +39,14 @@ static bool is_news (pystep_t *self, PyObject *type, PyObject *traceback) {
     bool news = mark != NULL && PySet_GET_SIZE (self->seen) < FAULT_KINDS_MAX &&
                 PySet_Contains (self->seen, mark) == 0 && PySet_Add (self->seen, mark) == 0;
     Py_XDECREF (mark);
-    PyErr_Clear ();
+    PyErr_Clear();
     return news;
 }
 
 /* malloc'ed text, cut at TRACEBACK_BYTES_MAX; NULL when it cannot be made. */
 static char *format (pystep_t *self, PyObject *type, PyObject *value, PyObject *traceback) {
-    PyObject *lines = PyObject_CallFunctionObjArgs (self->format, type, value, traceback ? traceback : Py_None, NULL);
+    PyObject *lines =
+        PyObject_CallFunctionObjArgs (self->format, type, value, traceback ? traceback : Py_None, NULL);
     PyObject *empty = lines != NULL ? PyUnicode_FromString ("") : NULL;
     PyObject *joined = empty != NULL ? PyUnicode_Join (empty, lines) : NULL;
     PyObject *bytes = joined != NULL ? PyUnicode_AsEncodedString (joined, "utf-8", "backslashreplace") : NULL;
@@ -63,7 +64,7 @@ static char *format (pystep_t *self, PyObject *type, PyObject *value, PyObject *
     Py_XDECREF (joined);
     Py_XDECREF (empty);
     Py_XDECREF (lines);
-    PyErr_Clear ();
+    PyErr_Clear();
     return text;
 }
 

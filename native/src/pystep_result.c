@@ -33,15 +33,16 @@ static int find (filling_t *filling, PyObject *name) {
     const char *text = PyUnicode_AsUTF8AndSize (name, &size);
     if (text == NULL || (uint64_t) size > UINT32_MAX)
         return -1;
-    int found = fields_find (fields_of (filling), text, (uint32_t) size, filling->hint < count ? filling->hint : 0);
+    int found =
+        fields_find (fields_of (filling), text, (uint32_t) size, filling->hint < count ? filling->hint : 0);
     if (found >= 0)
         filling->hint = found + 1;
     return found;
 }
 
 static bool bad_name (const filling_t *filling, PyObject *name) {
-    return fault_set (filling->to.fault, REASON_PYTHON, "a field's name must be a str, not a %.60s: use str(…)",
-                      Py_TYPE (name)->tp_name);
+    return fault_set (filling->to.fault, REASON_PYTHON,
+                      "a field's name must be a str, not a %.60s: use str(…)", Py_TYPE (name)->tp_name);
 }
 
 /* One field of a record. Fields that nobody wants are checked all the same: whether a record is good must not
@@ -51,7 +52,7 @@ static bool put (filling_t *filling, PyObject *name, PyObject *value) {
     int index = find (filling, name);
     if (unlikely (index < 0 && !PyUnicode_Check (name)))
         return bad_name (filling, name);
-    if (unlikely (index < 0 && PyErr_Occurred ()))
+    if (unlikely (index < 0 && PyErr_Occurred()))
         return false;
     if (index >= 0 &&
         unlikely (!py_to_value (value, &filling->call->row[out->items[index].slot], &filling->to, name)))
@@ -145,7 +146,8 @@ static bool send_live_event (filling_t *filling, const layout_t *layout, const v
     filling->to.pack->size = 0;
     if (out->rest_slot == SLOT_NONE)
         return send (filling);
-    if (layout->count == 0 && layout->hidden_count == 0 && from[layout->rest_slot].tag == TAG_MAP) {
+    if (layout->rest_slot != SLOT_NONE && layout->count == 0 && layout->hidden_count == 0 &&
+        from[layout->rest_slot].tag == TAG_MAP) {
         row[out->rest_slot] = from[layout->rest_slot]; /* the record as it came */
         return finish (filling);
     }
@@ -208,7 +210,7 @@ static bool emit_iterator (filling_t *filling, PyObject *iterator) {
         if (!good)
             return false;
     }
-    return !PyErr_Occurred ();
+    return !PyErr_Occurred();
 }
 
 /* flat_map takes any iterable that is no value by itself. */
@@ -218,9 +220,10 @@ static bool emit_many (filling_t *filling, PyObject *result) {
         return false;
     if (record->kind != RECORD_NOT || PyUnicode_Check (result) || PyBytes_Check (result) ||
         Py_TYPE (result)->tp_iter == NULL)
-        return fault_set (filling->to.fault, REASON_PYTHON,
-                          "a flat_map function must return a list or an iterator, not a %.60s: return [result]",
-                          Py_TYPE (result)->tp_name);
+        return fault_set (
+            filling->to.fault, REASON_PYTHON,
+            "a flat_map function must return a list or an iterator, not a %.60s: return [result]",
+            Py_TYPE (result)->tp_name);
     PyObject *iterator = PyObject_GetIter (result);
     bool good = iterator != NULL && emit_iterator (filling, iterator);
     Py_XDECREF (iterator);
@@ -236,7 +239,8 @@ bool pystep_results (pystep_t *self, pystep_call_t *call, PyObject *result) {
             call->emit (call->context);
         return truth >= 0;
     }
-    filling_t filling = {.step = self, .call = call,
+    filling_t filling = {.step = self,
+                         .call = call,
                          .to = {.scratch = call->scratch, .pack = &self->pack, .fault = call->fault}};
     if (PyList_Check (result))
         return emit_list (&filling, result);

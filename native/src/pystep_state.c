@@ -14,9 +14,10 @@ static PyObject *registered (PyObject *entry, const char *name) {
 
 static uint64_t registered_number (PyObject *entry, const char *name) {
     PyObject *object = PyDict_GetItemString (entry, name);
-    unsigned long long number = object != NULL && PyLong_Check (object) ? PyLong_AsUnsignedLongLong (object) : 0;
-    if (PyErr_Occurred ()) {
-        PyErr_Clear ();
+    unsigned long long number =
+        object != NULL && PyLong_Check (object) ? PyLong_AsUnsignedLongLong (object) : 0;
+    if (PyErr_Occurred()) {
+        PyErr_Clear();
         number = 0;
     }
     return number;
@@ -28,7 +29,7 @@ pystate_t *pystate_new (pystep_t *step, const value_t *map, PyObject *entry, fau
     value_t arrival;
     if (self != NULL) {
         self->rows = table_new (sizeof (pystate_row_t));
-        self->timers = timers_new ();
+        self->timers = timers_new();
         self->factory = registered (entry, "state");
         self->encode = registered (entry, "encode");
         self->on_timer = registered (entry, "on_timer");
@@ -77,7 +78,7 @@ void pystate_destroy (pystate_t **self_p) {
 /* Emit what was returned and clean up after the call, in the order that lets go of what the user did not keep. */
 static bool finish (pystep_t *self, pystep_call_t *call, PyObject *result, bool *interrupted) {
     bool good = result != NULL && (result == Py_None || pystep_results (self, call, result));
-    if (unlikely (!good && PyErr_Occurred ()))
+    if (unlikely (!good && PyErr_Occurred()))
         pystep_catch (self, call->fault, interrupted);
     Py_XDECREF (result);
     context_end (self->keyed);
@@ -139,7 +140,8 @@ static void tell (pystep_call_t *call, fault_t *kept) {
     }
 }
 
-static void fire (pystep_t *self, pystep_call_t *call, pending_timer_t timer, fault_t *kept, bool *interrupted) {
+static void fire (pystep_t *self, pystep_call_t *call, pending_timer_t timer, fault_t *kept,
+                  bool *interrupted) {
     pystate_t *keyed = self->keyed;
     table_row_t row;
     bool is_there = table_at (keyed->rows, timer.row, &row);
@@ -208,7 +210,9 @@ int64_t pystep_due (const pystep_t *self, bool arrival) {
     return first != NULL ? first->due_us : INT64_MAX;
 }
 
-uint64_t pystep_keys (const pystep_t *self) { return self->keyed != NULL ? table_count (self->keyed->rows) : 0; }
+uint64_t pystep_keys (const pystep_t *self) {
+    return self->keyed != NULL ? table_count (self->keyed->rows) : 0;
+}
 
 uint64_t pystep_bytes (const pystep_t *self) {
     const pystate_t *keyed = self->keyed;

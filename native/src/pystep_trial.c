@@ -33,12 +33,13 @@ struct step_trial {
 
 static uint32_t number (const value_t *map, const char *name, uint32_t otherwise) {
     value_t value;
-    bool found = pack_get (map, name, (uint32_t) strlen (name), &value) && value.tag == TAG_INT && value.i >= 0;
+    bool found =
+        pack_get (map, name, (uint32_t) strlen (name), &value) && value.tag == TAG_INT && value.i >= 0;
     return found && value.i < STEP_TRIAL_SLOTS_MAX ? (uint32_t) value.i : otherwise;
 }
 
 static const value_t *part (const value_t *map, const char *name, value_t *out) {
-    *out = value_missing ();
+    *out = value_missing();
     pack_get (map, name, (uint32_t) strlen (name), out);
     return out;
 }
@@ -63,13 +64,15 @@ static bool load (step_trial_t *self, const value_t *map, void *functions) {
     self->slots = number (map, "slots", 64);
     self->row = calloc (self->slots, sizeof *self->row);
     self->scratch = (arena_t){.base = malloc (STEP_TRIAL_SCRATCH_BYTES), .size = STEP_TRIAL_SCRATCH_BYTES};
-    uint16_t rest = (uint16_t) number (map, "rest", SLOT_NONE), out_rest = (uint16_t) number (map, "out_rest", SLOT_NONE);
+    uint16_t rest = (uint16_t) number (map, "rest", SLOT_NONE),
+             out_rest = (uint16_t) number (map, "out_rest", SLOT_NONE);
     return self->row != NULL && self->scratch.base != NULL && read_key (self, map) &&
            (self->fields = fields_new (part (map, "fields", &value), rest, fault)) != NULL &&
            (self->out = fields_new (part (map, "out", &value), out_rest, fault)) != NULL &&
            (self->in = layout_new (part (map, "in", &value), fault)) != NULL &&
            (self->results = layout_new (part (map, "results", &value), fault)) != NULL &&
-           (self->step = pystep_new (part (map, "step", &value), self->in, self->out, functions, fault)) != NULL;
+           (self->step = pystep_new (part (map, "step", &value), self->in, self->out, functions, fault)) !=
+               NULL;
 }
 
 /* What the lane's steps behind would get. */
@@ -84,7 +87,7 @@ static void ignore (void *context) { (void) context; }
 
 static void refuse (void *context) {
     step_trial_t *self = context;
-    value_t none = value_null ();
+    value_t none = value_null();
     pack_write_list (&self->faults, 3);
     pack_write_int (&self->faults, self->fault.reason);
     pack_write_text (&self->faults, self->fault.message, (uint32_t) strlen (self->fault.message));
@@ -96,8 +99,9 @@ static void refuse (void *context) {
     self->fault = (fault_t){0};
 }
 
-step_trial_t *step_trial_new (const char *program, size_t size, uintptr_t functions, char *message, size_t message_size) {
-    PyGILState_STATE gil = PyGILState_Ensure ();
+step_trial_t *step_trial_new (const char *program, size_t size, uintptr_t functions, char *message,
+                              size_t message_size) {
+    PyGILState_STATE gil = PyGILState_Ensure();
     step_trial_t *self = calloc (1, sizeof *self);
     value_t map;
     bool good = self != NULL && (self->program = malloc (size + ARENA_SLACK)) != NULL;
@@ -109,9 +113,14 @@ step_trial_t *step_trial_new (const char *program, size_t size, uintptr_t functi
     if (self != NULL)
         snprintf (message, message_size, "%s", self->fault.message);
     if (good)
-        self->call = (pystep_call_t){.row = self->row, .scratch = &self->scratch, .key_slots = self->key_slots,
-                                     .key_count = self->key_count, .emit = emit, .refuse = refuse,
-                                     .context = self, .fault = &self->fault};
+        self->call = (pystep_call_t){.row = self->row,
+                                     .scratch = &self->scratch,
+                                     .key_slots = self->key_slots,
+                                     .key_count = self->key_count,
+                                     .emit = emit,
+                                     .refuse = refuse,
+                                     .context = self,
+                                     .fault = &self->fault};
     else
         step_trial_destroy (&self);
     PyGILState_Release (gil);
@@ -122,7 +131,7 @@ void step_trial_destroy (step_trial_t **self_p) {
     step_trial_t *self = *self_p;
     if (self == NULL)
         return;
-    PyGILState_STATE gil = PyGILState_Ensure ();
+    PyGILState_STATE gil = PyGILState_Ensure();
     pystep_destroy (&self->step);
     fields_destroy (&self->fields);
     fields_destroy (&self->out);
@@ -169,15 +178,16 @@ static bool run (step_trial_t *self, const char *event, size_t size, int64_t tim
 }
 
 bool step_trial_run (step_trial_t *self, const char *event, size_t size, int64_t time_us) {
-    PyGILState_STATE gil = PyGILState_Ensure ();
-    char *copy = malloc (size + ARENA_SLACK); /* freed at once: an event that outlives it must not look back */
+    PyGILState_STATE gil = PyGILState_Ensure();
+    char *copy =
+        malloc (size + ARENA_SLACK); /* freed at once: an event that outlives it must not look back */
     bool good = copy != NULL;
     if (good) {
         memcpy (copy, event, size);
         good = run (self, copy, size, time_us);
         memset (copy, 0xee, size);
         for (uint32_t i = 0; i < self->slots; i++)
-            self->row[i] = value_missing ();
+            self->row[i] = value_missing();
     }
     free (copy);
     PyGILState_Release (gil);
@@ -185,7 +195,7 @@ bool step_trial_run (step_trial_t *self, const char *event, size_t size, int64_t
 }
 
 uint64_t step_trial_repeat (step_trial_t *self, const char *event, size_t size, uint32_t count) {
-    PyGILState_STATE gil = PyGILState_Ensure ();
+    PyGILState_STATE gil = PyGILState_Ensure();
     uint64_t good = 0;
     bkey_t key;
     if (decode (self, event, size) && self->key_count > 0)
@@ -200,7 +210,7 @@ uint64_t step_trial_repeat (step_trial_t *self, const char *event, size_t size, 
 }
 
 void step_trial_advance (step_trial_t *self, int64_t now_us, bool arrival) {
-    PyGILState_STATE gil = PyGILState_Ensure ();
+    PyGILState_STATE gil = PyGILState_Ensure();
     self->call.key = NULL;
     arena_release (&self->scratch, 0);
     pystep_advance (self->step, now_us, arrival, &self->call, &self->is_interrupted);
@@ -213,7 +223,9 @@ int64_t step_trial_due (step_trial_t *self, bool arrival) { return pystep_due (s
 uint64_t step_trial_keys (step_trial_t *self) { return pystep_keys (self->step); }
 uint64_t step_trial_bytes (step_trial_t *self) { return pystep_bytes (self->step); }
 bool step_trial_interrupted (step_trial_t *self) { return self->is_interrupted; }
-uint64_t step_trial_unsaved (step_trial_t *self, const char **message) { return pystep_unsaved (self->step, message); }
+uint64_t step_trial_unsaved (step_trial_t *self, const char **message) {
+    return pystep_unsaved (self->step, message);
+}
 
 static size_t take (buffer_t *items, char *out, size_t capacity) {
     size_t needed = items->size;
@@ -224,12 +236,18 @@ static size_t take (buffer_t *items, char *out, size_t capacity) {
     return needed;
 }
 
-size_t step_trial_take (step_trial_t *self, char *out, size_t capacity) { return take (&self->emitted, out, capacity); }
-size_t step_trial_take_rows (step_trial_t *self, char *out, size_t capacity) { return take (&self->rows, out, capacity); }
-size_t step_trial_take_faults (step_trial_t *self, char *out, size_t capacity) { return take (&self->faults, out, capacity); }
+size_t step_trial_take (step_trial_t *self, char *out, size_t capacity) {
+    return take (&self->emitted, out, capacity);
+}
+size_t step_trial_take_rows (step_trial_t *self, char *out, size_t capacity) {
+    return take (&self->rows, out, capacity);
+}
+size_t step_trial_take_faults (step_trial_t *self, char *out, size_t capacity) {
+    return take (&self->faults, out, capacity);
+}
 
 bool step_trial_freeze (step_trial_t *self, uint64_t *rows) {
-    PyGILState_STATE gil = PyGILState_Ensure ();
+    PyGILState_STATE gil = PyGILState_Ensure();
     *rows = 0;
     bool good = pystep_freeze (self->step, rows);
     PyGILState_Release (gil);
@@ -237,16 +255,16 @@ bool step_trial_freeze (step_trial_t *self, uint64_t *rows) {
 }
 
 bool step_trial_encode (step_trial_t *self, uint32_t count) {
-    PyGILState_STATE gil = PyGILState_Ensure ();
+    PyGILState_STATE gil = PyGILState_Ensure();
     bool done = pystep_encode (self->step, count, &self->rows);
     PyGILState_Release (gil);
     return done;
 }
 
 void event_class (uintptr_t list) {
-    PyGILState_STATE gil = PyGILState_Ensure ();
-    PyTypeObject *type = event_type ();
+    PyGILState_STATE gil = PyGILState_Ensure();
+    PyTypeObject *type = event_type();
     if (type == NULL || PyList_Append ((PyObject *) list, (PyObject *) type) < 0)
-        PyErr_Clear ();
+        PyErr_Clear();
     PyGILState_Release (gil);
 }

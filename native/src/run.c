@@ -82,6 +82,7 @@ static void run_window (flow_t *self, op_t *op) {
 
 static void run_item (void *context) {
     emission_t *emission = context;
+    lane_after_python ();
     ++*emission->op->left;
     flow_run (emission->flow, &emission->op->next);
 }
@@ -142,6 +143,7 @@ static void run_python (flow_t *self, op_t *op) {
     fill_call (self, op, &call, &emission);
     page_enter (self);
     bool good = pystep_run (op->python, &call, &interrupted);
+    lane_after_python ();
     page_leave (self);
     if (unlikely (!good))
         refuse (self, op);
@@ -272,6 +274,7 @@ static void fire_timers (flow_t *self, op_t *op, int64_t now_us) {
     fill_call (self, op, &call, &emission);
     page_enter (self);
     pystep_advance (op->python, now_us, op->arrival, &call, &interrupted);
+    lane_after_python ();
     page_leave (self);
     if (interrupted)
         self->stopped = true;

@@ -1,5 +1,6 @@
 /* sink.c: see sink.h. Nothing here blocks: what does not fit now waits, and pushes back. */
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -105,32 +106,6 @@ static void send_file (sink_t *self) {
     }
 }
 
-/* Standard output may be shared with a shell, so its descriptor stays blocking; a pipe or terminal that polls
- * writable takes PIPE_BUF bytes without blocking. */
-static void send_stream (sink_t *self) {
-    while (self->sent < self->released) {
-        size_t count = self->released - self->sent;
-        if (!self->regular) {
-            struct pollfd poll_fd = {.fd = self->fd, .events = POLLOUT};
-            if (poll (&poll_fd, 1, 0) != 1 || !(poll_fd.revents & (POLLOUT | POLLERR | POLLHUP))) {
-                self->retry_ns = lane_of (self)->now_ns + 1000000;
-                return;
-            }
-            count = count < 4096 ? count : 4096;
-        }
-        ssize_t written = write (self->fd, self->out.data + self->sent, count);
-        if (written < 0 && errno == EINTR)
-            continue;
-        if (written < 0) {
-            fail (self, errno);
-            self->sent = self->released; /* a reader that has gone does not come back */
-            self->refused++;
-            return;
-        }
-        self->sent += (size_t) written;
-    }
-}
-
 static void want_writable (sink_t *self, bool on) {
     if (self->watching == on)
         return;
@@ -139,6 +114,39 @@ static void want_writable (sink_t *self, bool on) {
         lane_watch (lane_of (self), self->fd, self, WATCH_SINK, EPOLLOUT | EPOLLRDHUP);
     else
         lane_unwatch (lane_of (self), self->fd);
+}
+
+/* A descriptor that could not be opened anew is shared, with a shell perhaps, and stays blocking: where poll says
+ * writable, a pipe or a terminal takes PIPE_BUF bytes without blocking. */
+static size_t stream_room (const sink_t *self) {
+    struct pollfd poll_fd = {.fd = self->fd, .events = POLLOUT};
+    size_t count = self->released - self->sent;
+    if (self->regular)
+        return count;
+    if (poll (&poll_fd, 1, 0) != 1)
+        return 0;
+    return count < PIPE_BUF ? count : PIPE_BUF;
+}
+
+static void send_stream (sink_t *self) {
+    while (self->sent < self->released) {
+        size_t count = stream_room (self);
+        ssize_t written = count ? write (self->fd, self->out.data + self->sent, count) : -1;
+        if (written < 0 && count && errno == EINTR)
+            continue;
+        if (!count || (written < 0 && errno == EAGAIN)) {
+            want_writable (self, true);
+            return;
+        }
+        if (written < 0) {
+            fail (self, errno);
+            self->sent = self->released; /* a reader that has gone does not come back */
+            self->refused++;
+            return;
+        }
+        self->sent += (size_t) written;
+    }
+    want_writable (self, false);
 }
 
 static void reconnect_later (sink_t *self) {
@@ -286,7 +294,7 @@ void sink_ready (sink_t *self, uint32_t events) {
         if (self->failed)
             lane_log (lane_of (self), 20, "sink %.*s: connected", (int) self->name_size, self->name);
         self->failed = false;
-    } else if (events & (EPOLLERR | EPOLLHUP)) {
+    } else if (self->kind == SINK_CONNECT && events & (EPOLLERR | EPOLLHUP)) {
         disconnect (self, ECONNRESET);
         return;
     }
@@ -328,8 +336,8 @@ bool sink_idle (const sink_t *self) {
 void sink_close (sink_t *self) {
     if (self->fd >= 0 && self->watching)
         lane_unwatch (lane_of (self), self->fd);
-    if (self->fd >= 0 && self->kind == SINK_CONNECT)
-        close (self->fd); /* ours; any other is the connector's */
+    if (self->fd >= 0)
+        close (self->fd);
     self->fd = -1;
     encoder_destroy (&self->encoder);
     buffer_free (&self->out);

@@ -385,7 +385,7 @@ static bool start_single (source_t *self, const char *name) {
     partition_t *partition = partition_new (self, name, (uint32_t) strlen (name), self->fd);
     if (!partition)
         return false;
-    partition->borrowed = true;
+    self->fd = -1;
     self->watched = lane_watch (lane_of (self), partition->fd, partition, WATCH_PARTITION, EPOLLIN);
     partition->ready = !self->watched;
     return true;
@@ -451,8 +451,7 @@ void source_stop (source_t *self) {
         watch_all (self, false);
     if (self->fd >= 0) {
         lane_unwatch (lane_of (self), self->fd);
-        if (self->follow)
-            close (self->fd); /* ours; any other is the connector's */
+        close (self->fd);
         self->fd = -1;
     }
 }

@@ -73,6 +73,17 @@ def test_the_event_that_a_function_does_not_survive_is_set_aside_once(
     assert (bad["reason"], bad["source"], bad["position"]) == ("stuck", "numbers", 16)
 
 
+def test_every_event_that_kills_a_worker_is_set_aside(tmp_path: Path) -> None:
+    poison(tmp_path, 'file = { path = "in.json" }', "exits")
+    numbers = [0, 2, 1, 2, 3, 2]
+    (tmp_path / "in.json").write_text("".join(f'{{"n":{n}}}\n' for n in numbers))
+    ended = run(tmp_path, "run", "flow.toml", "--once")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr.count(b"worker died; starting it again") == 3
+    assert (tmp_path / "out.json").read_text() == '{"n":0}\n{"n":1}\n{"n":3}\n'
+    assert len((tmp_path / "bad.json").read_text().splitlines()) == 3
+
+
 def test_what_cannot_be_read_again_is_set_aside_with_its_bytes(tmp_path: Path) -> None:
     poison(tmp_path, "stdin = {}", "exits")
     ended = run(tmp_path, "run", "flow.toml", "--once", stdin='{"n":1}\n{"n":2}\n')

@@ -211,7 +211,7 @@ def test_what_is_no_message_closes_the_channel(line: bytes) -> None:
 
 def test_a_job_survives_the_way() -> None:
     aside = SetAside("flow", 1, b"\xff", 7, b"raw")
-    job = Job(("a.toml",), once=True, options={"s": {"count": 1}}, set_aside=aside)
+    job = Job(("a.toml",), once=True, options={"s": {"count": 1}}, set_aside=(aside,))
     ours, theirs = pair()
     ours.send("job", **job.pack())
     (message,) = theirs.receive()
