@@ -1,0 +1,64 @@
+"""The pages of the cut and of the program say what is really made."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgpack
+
+from appliance.load import load_file
+from appliance.native import lib
+from appliance.plan.program import compile_plan
+from appliance.worker.committer import cut_positions
+from appliance.worker.lane import Lane
+
+FORMATS = Path(__file__).parents[2] / "docs/formats"
+
+COUNTS = """
+version = 1
+name = "counts"
+[source.in]
+stdin = {}
+time = { field = "t", unit = "s" }
+[step.n]
+key_by = "k"
+window = { tumbling = "10s" }
+aggregate = { n = "count()" }
+[sink.out]
+blackhole = {}
+delivery = "at_least_once"
+"""
+
+
+def example(page: str) -> bytes:
+    """The bytes of a page's example."""
+    found = re.search(r"```hex\n(.*?)```", (FORMATS / page).read_text(), re.DOTALL)
+    assert found is not None
+    return bytes.fromhex(re.sub(r"#.*", "", found[1]))
+
+
+def test_a_cut_is_what_cut_md_says(tmp_path: Path) -> None:
+    path = tmp_path / "counts.toml"
+    path.write_text(COUNTS)
+    program = compile_plan(load_file(path))
+    program.document["sources"][0].update(kind="chunks", bounded=True, replayable=True)
+    program.document["sinks"][0].update(kind="blackhole")
+    lane = Lane()
+    lane.set_clock(0, 0)
+    lane.load(program.pack(), [], once=False)
+    assert lane.start()
+    data = b'{"t":1,"k":"a"}\n{"t":12,"k":"a"}\n{"t"'
+    assert lane.mail_chunk(0, 0, b"", b"37", data)
+    lane.set_clock(2_000_000_000, 2_000_000)
+    cuts = []
+    for _ in range(3):
+        lane.turn()
+        cuts += [post.data for post in lane.posts() if post.kind == lib.POST_CUT]
+    lane.destroy()
+    assert cuts == [example("cut.md")]
+    assert cut_positions(cuts[0]) == {(0, 0): {"": b"37"}}
+
+
+def test_an_operator_is_what_program_md_says() -> None:
+    assert msgpack.unpackb(example("program.md")) == {"op": "where", "result": 7, "next": [2]}
