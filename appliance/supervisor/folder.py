@@ -43,9 +43,8 @@ class DataFolder:
             self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             self._lock_fd = self._lock()
         except OSError as error:
-            raise EnvironmentFailure(
-                f"cannot use the data folder {path}: {error.strerror}"
-            ) from error
+            why = "it is a file" if isinstance(error, FileExistsError) else error.strerror
+            raise EnvironmentFailure(f"cannot use the data folder {path}: {why}") from error
 
     def _lock(self) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
