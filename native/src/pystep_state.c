@@ -93,8 +93,10 @@ static bool find_row (pystate_t *self, const pystep_call_t *call, table_row_t *r
     pystate_row_t *keyed = row->payload;
     if (unlikely (keyed->state == NULL)) {
         PyObject *state = PyObject_CallNoArgs (self->factory);
-        if (state == NULL)
+        if (state == NULL) {
+            table_undo (self->rows, row->index);
             return false;
+        }
         keyed->state = state;
     }
     return true;

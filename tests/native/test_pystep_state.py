@@ -54,7 +54,7 @@ def test_a_factory_that_fails_is_asked_again() -> None:
     with Trial(add, ["x"], mode="stateful", key=["k"], entry=entry) as trial:
         assert trial.run({"k": 1, "x": 1}) == []
         assert trial.fault()[1] == "OSError: not yet"
-        assert trial.freeze() == 0
+        assert trial.freeze() == 0 and lib.step_trial_keys(trial.step) == 0
         assert trial.run({"k": 1, "x": 1}) == [{"n": 1}]
 
 
