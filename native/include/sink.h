@@ -40,6 +40,10 @@ typedef struct sink {
     buffer_t out;
     buffer_t record; /* one record being encoded, when framed */
     size_t sent, released, frozen;
+    /* Of a connection: the size of each record in `out`, where the next of them stands that is not wholly sent, and
+     * where that record begins in `out`. */
+    buffer_t sizes;
+    size_t sizes_next, whole;
     int fd;
     uint64_t offset; /* of the next byte in the file */
     bool regular;    /* fd is a regular file: writes do not block */

@@ -390,7 +390,7 @@ static int timeout_ms (const lane_t *self, int64_t next_ns, bool more) {
 
 int lane_turn (lane_t *self) {
     struct epoll_event events[LANE_EVENTS_MAX];
-    int timeout = timeout_ms (self, self->next_ns, self->more);
+    int timeout = timeout_ms (self, self->next_ns, self->more || self->cut_encoding);
     __atomic_store_n (&self->page->waiting, timeout != 0, __ATOMIC_RELAXED);
     int count = epoll_wait (self->epoll_fd, events, LANE_EVENTS_MAX, timeout);
     __atomic_store_n (&self->page->waiting, 0, __ATOMIC_RELAXED);

@@ -80,22 +80,37 @@ static void run_window (flow_t *self, op_t *op) {
     }
 }
 
+/* One call of a user's function, or of all timers that are due. */
+typedef struct user_call {
+    emission_t emission;
+    pystep_call_t call;
+    uint64_t since_ns; /* of the call around it, whose function waits for this one */
+} user_call_t;
+
+/* A result of a timer has the timer's own time and key, not those of a record. */
 static void run_item (void *context) {
-    emission_t *emission = context;
+    user_call_t *user = context;
+    flow_t *self = user->emission.flow;
+    op_t *op = user->emission.op;
+    int64_t time_us = self->time_us;
     lane_after_python ();
-    ++*emission->op->left;
-    flow_run (emission->flow, &emission->op->next);
+    self->time_us = user->call.time_us;
+    if (user->call.key && user->call.key != &self->keys[op->key])
+        self->keys[op->key] = *user->call.key;
+    ++*op->left;
+    flow_run (self, &op->next);
+    self->time_us = time_us;
 }
 
 /* A timer raised: there is no record at hand, only the step. */
 static void run_refused (void *context) {
-    emission_t *emission = context;
+    const emission_t *emission = &((user_call_t *) context)->emission;
     flow_error (emission->flow, &emission->flow->steps[emission->op->step], NULL);
 }
 
-static void fill_call (flow_t *self, op_t *op, pystep_call_t *call, emission_t *emission) {
-    *emission = (emission_t){self, op};
-    *call = (pystep_call_t){.row = self->row,
+static void fill_call (flow_t *self, op_t *op, user_call_t *user) {
+    user->emission = (emission_t){self, op};
+    user->call = (pystep_call_t){.row = self->row,
                             .scratch = &self->lane->scratch,
                             .time_us = self->time_us,
                             .key = op->key == SLOT_NONE ? NULL : &self->keys[op->key],
@@ -103,14 +118,18 @@ static void fill_call (flow_t *self, op_t *op, pystep_call_t *call, emission_t *
                             .key_count = op->slot_count,
                             .emit = run_item,
                             .refuse = run_refused,
-                            .context = emission,
+                            .context = user,
                             .fault = &self->fault};
 }
 
 /* The event in the user's hands stands in the page: if the function never comes back, the supervisor knows which
  * event to set aside. */
-static void page_enter (flow_t *self) {
+static void enter_python (flow_t *self, op_t *op, user_call_t *user) {
     page_t *page = self->lane->page;
+    if (!self->lane->gil_held)
+        lane_gil_take (self->lane);
+    fill_call (self, op, user);
+    user->since_ns = page->in_python_since_ns;
     const partition_t *partition = self->partition;
     page->flow = self->index;
     page->position = self->position;
@@ -130,25 +149,21 @@ static void page_enter (flow_t *self) {
     __atomic_store_n (&page->in_python_since_ns, self->lane->gil_since_ns, __ATOMIC_RELEASE);
 }
 
-static void page_leave (flow_t *self) {
-    __atomic_store_n (&self->lane->page->in_python_since_ns, 0, __ATOMIC_RELEASE);
+static void leave_python (flow_t *self, const user_call_t *user, bool interrupted) {
+    lane_after_python ();
+    __atomic_store_n (&self->lane->page->in_python_since_ns, user->since_ns, __ATOMIC_RELEASE);
+    if (unlikely (interrupted))
+        self->stopped = true;
 }
 
 static void run_python (flow_t *self, op_t *op) {
-    emission_t emission;
-    pystep_call_t call;
+    user_call_t user;
     bool interrupted = false;
-    if (!self->lane->gil_held)
-        lane_gil_take (self->lane);
-    fill_call (self, op, &call, &emission);
-    page_enter (self);
-    bool good = pystep_run (op->python, &call, &interrupted);
-    lane_after_python ();
-    page_leave (self);
+    enter_python (self, op, &user);
+    bool good = pystep_run (op->python, &user.call, &interrupted);
+    leave_python (self, &user, interrupted);
     if (unlikely (!good))
         refuse (self, op);
-    if (unlikely (interrupted))
-        self->stopped = true;
     if (op->timed) {
         int64_t due = pystep_due (op->python, op->arrival);
         if (due != op->due)
@@ -266,18 +281,11 @@ static int64_t watermark_of (const flow_t *self, const op_t *op) {
 }
 
 static void fire_timers (flow_t *self, op_t *op, int64_t now_us) {
-    emission_t emission;
-    pystep_call_t call;
+    user_call_t user;
     bool interrupted = false;
-    if (!self->lane->gil_held)
-        lane_gil_take (self->lane);
-    fill_call (self, op, &call, &emission);
-    page_enter (self);
-    pystep_advance (op->python, now_us, op->arrival, &call, &interrupted);
-    lane_after_python ();
-    page_leave (self);
-    if (interrupted)
-        self->stopped = true;
+    enter_python (self, op, &user);
+    pystep_advance (op->python, now_us, op->arrival, &user.call, &interrupted);
+    leave_python (self, &user, interrupted);
     op->due = pystep_due (op->python, op->arrival);
 }
 

@@ -41,6 +41,18 @@ static void push_back (sink_t *self) {
     self->full = bytes > (self->immediate ? SINK_HIGH_BYTES : SINK_HELD_HIGH_BYTES);
 }
 
+/* Where a record ends, for a new connection to begin with a whole one. */
+static bool keep_size (sink_t *self, size_t before) {
+    uint32_t size = (uint32_t) (self->out.size - before);
+    if (likely (buffer_put (&self->sizes, &size, sizeof size)))
+        return true;
+    self->out.size = before;
+    self->errors++;
+    fault_set (&self->flow->fault, REASON_LIMIT, "the sink's queue is full");
+    flow_error (self->flow, NULL, NULL);
+    return false;
+}
+
 void sink_write (sink_t *self, const layout_t *layout) {
     size_t before = self->out.size;
     if (unlikely (!encode (self, layout, &self->flow->fault))) {
@@ -48,6 +60,8 @@ void sink_write (sink_t *self, const layout_t *layout) {
         flow_error (self->flow, NULL, layout);
         return;
     }
+    if (self->kind == SINK_CONNECT && unlikely (!keep_size (self, before)))
+        return;
     self->records++;
     self->bytes += self->out.size - before;
     self->dirty = true;
@@ -64,15 +78,39 @@ void sink_release (sink_t *self) {
     }
 }
 
+/* How much is sent of which nothing will be sent again: a new connection gets the whole of a record cut in two. */
+static size_t gone (sink_t *self) {
+    if (self->kind != SINK_CONNECT)
+        return self->sent;
+    uint32_t size;
+    while (self->whole < self->sent) {
+        memcpy (&size, self->sizes.data + self->sizes_next, sizeof size);
+        if (self->whole + size > self->sent)
+            break;
+        self->whole += size;
+        self->sizes_next += sizeof size;
+    }
+    return self->whole;
+}
+
+static void drop_front (buffer_t *buffer, size_t count) {
+    memmove (buffer->data, buffer->data + count, buffer->size - count);
+    buffer->size -= count;
+}
+
 /* Sent bytes are let go; all of them when nothing waits, else when they are the larger half. */
 static void compact (sink_t *self) {
-    if (self->sent < self->out.size && self->sent * 2 < self->out.size)
+    size_t count = gone (self);
+    if (!count || (count < self->out.size && count * 2 < self->out.size))
         return;
-    memmove (self->out.data, self->out.data + self->sent, self->out.size - self->sent);
-    self->out.size -= self->sent;
-    self->released -= self->sent;
-    self->frozen = self->frozen > self->sent ? self->frozen - self->sent : 0;
-    self->sent = 0;
+    drop_front (&self->out, count);
+    self->sent -= count;
+    self->released -= count;
+    self->frozen = self->frozen > count ? self->frozen - count : 0;
+    if (self->kind == SINK_CONNECT) {
+        drop_front (&self->sizes, self->sizes_next);
+        self->whole = self->sizes_next = 0;
+    }
 }
 
 /* ---- the ways out ---- */
@@ -111,7 +149,7 @@ static void want_writable (sink_t *self, bool on) {
         return;
     self->watching = on;
     if (on)
-        lane_watch (lane_of (self), self->fd, self, WATCH_SINK, EPOLLOUT | EPOLLRDHUP);
+        lane_watch (lane_of (self), self->fd, self, WATCH_SINK, EPOLLOUT);
     else
         lane_unwatch (lane_of (self), self->fd);
 }
@@ -166,6 +204,7 @@ static void disconnect (sink_t *self, int error) {
         close (self->fd);
         self->fd = -1;
     }
+    self->sent = gone (self);
     if (!self->failed)
         complain (self, 30, "no connection, trying again", error);
     self->failed = true;
@@ -342,4 +381,5 @@ void sink_close (sink_t *self) {
     encoder_destroy (&self->encoder);
     buffer_free (&self->out);
     buffer_free (&self->record);
+    buffer_free (&self->sizes);
 }

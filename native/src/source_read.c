@@ -199,6 +199,9 @@ static void read_datagrams (partition_t *self) {
 }
 
 void partition_read (partition_t *self) {
+    /* A sink may have become full since epoll named this socket: it stays as it is. */
+    if (self->source->paused)
+        return;
     if (self->source->kind == SOURCE_DATAGRAM) {
         read_datagrams (self);
         return;
@@ -439,6 +442,7 @@ void source_pause (source_t *self, bool paused) {
     if (!paused) {
         source_unpaused (self, lane_of (self)->now_ns);
         listen_again (self);
+        lane_of (self)->more = true; /* files and chunks that wait are looked at in the next turn, at once */
     }
 }
 
