@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,10 @@ anything = st.one_of(
     st.lists(st.integers(0, 9), max_size=20),
     st.dictionaries(st.text(max_size=3), st.booleans(), max_size=3),
 )
-columns = st.sampled_from([numbers, ints, floats, texts, times, st.booleans(), anything]).map(
-    lambda column: st.one_of(st.none(), column) if column is not anything else column
-)
+few = st.sampled_from([0, 1, 0.5, 1.0, -1])
+columns = st.sampled_from(
+    [few, few, numbers, ints, floats, texts, times, st.booleans(), anything]
+).map(lambda column: st.one_of(st.none(), column) if column is not anything else column)
 conditions = st.sampled_from([None, True, True, True, False])
 
 
@@ -179,6 +181,85 @@ def test_merged_accumulators_are_those_of_all_records(
                 assert ours == pytest.approx(theirs, rel=1e-6, abs=max(close, 1e-300), nan_ok=True)
             else:
                 assert exactly(ours) == exactly(theirs)
+
+
+def test_moments_go_on_after_a_merge_s17() -> None:
+    entries = [{"kind": kind, "argument": VALUE} for kind in ("variance", "stddev_pop")]
+    parts = ([1.0, 5.0, 2.5], [100.0, 90.5], [-3.0, 7.0])
+    with started(entries) as step:
+        for part in parts[:2]:
+            with started(entries) as other:
+                for value in part:
+                    add(other, (value, None, True, 0))
+                assert step.merge(other.freeze())
+        for value in parts[2]:
+            add(step, (value, None, True, 0))
+        values = [value for part in parts for value in part]
+        expected = [statistics.variance(values), statistics.pstdev(values)]
+        assert step.advance()[0] == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("values", "least", "most"),
+    [
+        ([3, 2.5, 2], 2, 3),
+        ([2.5, 2, 3], 2, 3),
+        ([2**53 + 1, 2.0**53], 2.0**53, 2**53 + 1),
+        ([2.0**63, 2**63 - 1], 2**63 - 1, 2.0**63),
+        ([-(2**63), -(2.0**63), -1e300], -1e300, -(2**63)),
+        ([1, 1.0, True], 1, 1),
+        ([-0.5, 0, 0.5], -0.5, 0.5),
+        (["b", "a", "ab", "a" * 40, ""], "", "b"),
+        ([Time(5), Time(-5)], Time(-5), Time(5)),
+    ],
+)
+def test_ints_and_floats_are_compared_exactly_and_keep_their_type(
+    values: list[Any], least: Any, most: Any
+) -> None:
+    entries = [{"kind": kind, "argument": VALUE} for kind in ("min", "max")]
+    with started(entries) as step:
+        for value in values:
+            step.add([value])
+        assert [*map(exactly, step.advance()[0])] == [exactly(least), exactly(most)]
+
+
+@pytest.mark.parametrize(
+    "kind", ["first", "last", "min", "max", "min_by", "max_by", "lag", "changed"]
+)
+@given(values=st.lists(texts, min_size=5, max_size=12))
+def test_text_of_any_length_is_kept(kind: str, values: list[str]) -> None:
+    entry = {"kind": kind, "argument": VALUE, "n": 2} | ({"by": BY} if kind[-3:] == "_by" else {})
+    twins = Twins([entry])
+    with started([entry]) as step:
+        for number, value in enumerate(values):
+            record = (value, value[::-1], True, number * 7 % 5)
+            assert add(step, record) == twins.add(record) is True
+            assert step.advance()[0] == twins.results()
+
+
+def test_large_ints_lose_nothing_in_sums_with_floats() -> None:
+    entries = [{"kind": kind, "argument": VALUE} for kind in ("sum", "mean")]
+    with started(entries) as step:
+        for value in (2**62 + 1, 0.5, -(2**62), 2**53 + 1, -(2**53)):
+            assert add(step, (value, None, True, 0))
+        assert step.advance() == [[2.5, 0.5]]
+
+
+def test_ties_go_to_the_earliest_s29() -> None:
+    entries = [{"kind": kind, "argument": VALUE, "by": BY} for kind in ("min_by", "max_by")]
+    with started(entries) as step:
+        for value, by in (("first", 1), ("second", 1.0), ("third", 1)):
+            add(step, (value, by, True, 0))
+        assert step.advance() == [["first", "first"]]
+
+
+def test_a_delta_beyond_64_bits_is_an_error() -> None:
+    with started([{"kind": "delta", "argument": VALUE}]) as step:
+        assert add(step, (2**63 - 1, None, True, 0))
+        assert not add(step, (-2, None, True, 1))
+        assert step.message == "delta is beyond 64 bits"
+        assert add(step, (0, None, True, 2))
+        assert step.advance() == [[1 - 2**63]]
 
 
 @pytest.mark.parametrize("kind", sorted(set(TAKES) - set(MERGEABLE)))

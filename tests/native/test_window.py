@@ -319,6 +319,27 @@ def test_a_running_step_answers_every_record_s12(events: list[Event]) -> None:
                 }
 
 
+def test_late_is_judged_by_the_records_own_partition_s15() -> None:
+    """Whatever the step still holds open; and a window that the step has closed stays closed."""
+    with Keyed(program("tumbling", size=10)) as step:
+        assert step.add(["a", 1], 5, watermark=9)[0] == ADDED
+        assert step.add(["a", 1], 6, watermark=10)[0] == LATE
+        assert step.add(["a", 1], 7, watermark=3)[0] == ADDED
+        assert step.advance(10) == [["a", Time(0), Time(10), 2, 2, 1]]
+        assert step.add(["a", 1], 8, watermark=3)[0] == LATE
+        assert step.add(["a", 1], 10, watermark=3)[0] == ADDED
+
+
+def test_a_hopping_record_joins_the_windows_still_open_s27() -> None:
+    with Keyed(program("hopping", size=30, every=10)) as step:
+        assert step.add(["a", 1], 25, watermark=30)[0] == ADDED
+        assert step.add(["a", 1], 25, watermark=50)[0] == LATE
+        assert [row[1] for row in step.advance()] == [10, 20]
+    with Keyed(program("hopping", size=10, every=30)) as step:
+        assert step.add(["a", 1], 15, watermark=100)[0] == ADDED  # in a gap (S25): not late either
+        assert step.keys == 0
+
+
 def test_a_key_that_is_refused_says_why_s10() -> None:
     with Keyed(program("tumbling", size=10)) as step:
         assert step.add([None, 1], 0)[0] == FAULT
