@@ -19,7 +19,7 @@ EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_ENVIRONMENT, EXIT_FLOW = 0, 1, 2, 3, 78
 
 @dataclass(frozen=True)
 class Place:
-    """Where something stands: line and column count from 1; 0 is unknown. `text` is the whole line."""
+    """Where something stands: line and column count from 1, 0 is unknown; `text` is the line."""
 
     file: str = ""
     line: int = 0

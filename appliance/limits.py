@@ -66,7 +66,7 @@ START_TIMEOUT_S = 120.0
 #: A worker whose channel is closed is dying; one that is not dead by then is ended.
 CHANNEL_GONE_S = 5.0
 
-#: Events that killed a worker are remembered for its next starts; the oldest is forgotten beyond this.
+#: Events that killed a worker are remembered for its next starts; beyond this the oldest goes.
 SET_ASIDE_MAX_COUNT = 256
 
 #: The progress line of a bounded run is written so often.

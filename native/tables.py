@@ -1,7 +1,9 @@
-"""Write the tables that the number kernels need: `python native/tables.py FOLDER` makes FOLDER/powers.h.
+"""Write the tables that the number kernels need: `python native/tables.py FOLDER` makes
+FOLDER/powers.h.
 
-The only one so far is 10^k for every k that a double needs, each as 128 bits: 10^k = g × 2^e with 2^127 ≤ g < 2^128,
-g rounded up. They are computed here with exact integers, so that nobody has to believe 600 literals.
+The only one so far is 10^k for every k that a double needs, each as 128 bits: 10^k = g × 2^e with
+2^127 ≤ g < 2^128, g rounded up. They are computed here with exact integers, so that nobody has to
+believe 600 literals.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ class Slot:
             return
         job = replace(self._job, restart=self._was_ready, set_aside=tuple(self._asides))
         self._say("job", **job.pack())
-        # What does not come again is put out by this worker; the rest comes again after every start.
+        # This worker puts out what does not come again; the rest comes again after every start.
         self._asides = [aside for aside in self._asides if not aside.raw]
         if self._stopping:
             self._say("stop")

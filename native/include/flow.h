@@ -16,8 +16,18 @@
 #include "source.h"
 #include "window.h"
 
-enum op_kind { OP_KIND_WHERE, OP_KIND_COMPUTE, OP_KIND_KEY, OP_KIND_WINDOW, OP_KIND_RUNNING, OP_KIND_PYTHON,
-               OP_KIND_MOVE, OP_KIND_PACK, OP_KIND_EACH, OP_KIND_EMIT };
+enum op_kind {
+    OP_KIND_WHERE,
+    OP_KIND_COMPUTE,
+    OP_KIND_KEY,
+    OP_KIND_WINDOW,
+    OP_KIND_RUNNING,
+    OP_KIND_PYTHON,
+    OP_KIND_MOVE,
+    OP_KIND_PACK,
+    OP_KIND_EACH,
+    OP_KIND_EMIT
+};
 
 typedef struct step {
     const char *name;
@@ -27,11 +37,11 @@ typedef struct step {
 
 typedef struct op {
     /* Read for every row: one cache line. */
-    uint8_t kind;     /* enum op_kind */
+    uint8_t kind; /* enum op_kind */
     bool null_key;
     uint16_t step;
-    uint16_t result;  /* where: the condition; pack: the slot of the map; each: the list */
-    uint16_t key;     /* the key register read, or made by a key operator */
+    uint16_t result; /* where: the condition; pack: the slot of the map; each: the list */
+    uint16_t key;    /* the key register read, or made by a key operator */
     uint32_t code_count;
     uint32_t slot_count;
     instruction_t *code; /* run before the operator's own act; may be none */
@@ -57,12 +67,33 @@ typedef struct op {
     bool instant;     /* a window that answers every record, at that record's time; else S29 */
 } op_t;
 
-enum { FLOW_SOURCES_MAX = 62, FLOW_OPS_MAX = 4096, FLOW_SLOTS_MAX = 4096, FLOW_KEYS_MAX = 256,
-       FLOW_SINKS_MAX = 64, ERROR_RAW_MAX = 4096, ERRORS_KEPT_MAX = 100, ERROR_KEPT_BYTES_MAX = 8192 };
+enum {
+    FLOW_SOURCES_MAX = 62,
+    FLOW_OPS_MAX = 4096,
+    FLOW_SLOTS_MAX = 4096,
+    FLOW_KEYS_MAX = 256,
+    FLOW_SINKS_MAX = 64,
+    ERROR_RAW_MAX = 4096,
+    ERRORS_KEPT_MAX = 100,
+    ERROR_KEPT_BYTES_MAX = 8192
+};
 
 /* The slots of an error record, in the order of S3. */
-enum error_slot { ERROR_TIME, ERROR_FLOW, ERROR_STEP, ERROR_SOURCE, ERROR_PARTITION, ERROR_POSITION, ERROR_REASON,
-                  ERROR_MESSAGE, ERROR_EVENT, ERROR_RAW, ERROR_RAW_TRUNCATED, ERROR_TRACEBACK, ERROR_SLOTS };
+enum error_slot {
+    ERROR_TIME,
+    ERROR_FLOW,
+    ERROR_STEP,
+    ERROR_SOURCE,
+    ERROR_PARTITION,
+    ERROR_POSITION,
+    ERROR_REASON,
+    ERROR_MESSAGE,
+    ERROR_EVENT,
+    ERROR_RAW,
+    ERROR_RAW_TRUNCATED,
+    ERROR_TRACEBACK,
+    ERROR_SLOTS
+};
 
 typedef struct flow {
     struct lane *lane;
@@ -87,14 +118,15 @@ typedef struct flow {
     uint32_t sink_count;
     uint16_t *timed; /* operators that watch event time, upstream first */
     uint32_t timed_count;
-    int64_t due;     /* the smallest of theirs */
+    int64_t due; /* the smallest of theirs */
     uint64_t ignored;
     bool stop_on_error;
     bool stopped; /* by on_error = "stop", or by MemoryError or KeyboardInterrupt in a user function */
     bool dirty;   /* something changed since the last cut */
     int64_t commit_every_us;
 
-    fault_t fault; /* of the record at hand: one for all, as clearing one for each would cost more than the work */
+    fault_t
+        fault; /* of the record at hand: one for all, as clearing one for each would cost more than the work */
 
     /* The record at hand. */
     int64_t time_us;
@@ -108,7 +140,10 @@ typedef struct flow {
     uint16_t error_slots[ERROR_SLOTS];
     branches_t errors_next;
     /* Events that a user function did not come back from and that do not come again: put out at the start. */
-    struct lost { source_t *source; value_t raw; } *lost;
+    struct lost {
+        source_t *source;
+        value_t raw;
+    } *lost;
     uint32_t lost_count;
     const layout_t *error_layout;
     bool in_error;

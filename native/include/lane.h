@@ -10,8 +10,14 @@
 #include "mail.h"
 #include "page.h"
 
-enum { LANE_FLOWS_MAX = 64, LANE_EVENTS_MAX = 256, LANE_SCRATCH_BYTES = 16 << 20, GIL_HOLD_NS = 200000,
-       PYTHON_ENCODE_SLICE = 256, TURN_WAIT_MS_MAX = 1000 };
+enum {
+    LANE_FLOWS_MAX = 64,
+    LANE_EVENTS_MAX = 256,
+    LANE_SCRATCH_BYTES = 16 << 20,
+    GIL_HOLD_NS = 200000,
+    PYTHON_ENCODE_SLICE = 256,
+    TURN_WAIT_MS_MAX = 1000
+};
 #define STOP_WAIT_NS 10000000000
 
 typedef struct lane {
@@ -74,8 +80,7 @@ static inline void lane_gil_rest (lane_t *self, uint64_t ticks) {
 void lane_after_python (void);
 
 /* epoll: `owner` is a partition, a source or a sink, told apart by `tag`. */
-enum watch_tag { WATCH_MAIL, WATCH_LISTENER, WATCH_PARTITION, WATCH_SINK,
-                 WATCH_FOLLOW };
+enum watch_tag { WATCH_MAIL, WATCH_LISTENER, WATCH_PARTITION, WATCH_SINK, WATCH_FOLLOW };
 bool lane_watch (lane_t *self, int fd, void *owner, enum watch_tag tag, uint32_t events);
 void lane_unwatch (lane_t *self, int fd);
 

@@ -7,8 +7,15 @@
 
 #include "value.h"
 
-enum letter_kind { LETTER_CHUNK, LETTER_END, LETTER_COMMITTED, LETTER_TAKEN, LETTER_ADDRESS, LETTER_STOP,
-                   LETTER_ABORT };
+enum letter_kind {
+    LETTER_CHUNK,
+    LETTER_END,
+    LETTER_COMMITTED,
+    LETTER_TAKEN,
+    LETTER_ADDRESS,
+    LETTER_STOP,
+    LETTER_ABORT
+};
 
 /* A source written in Python is pushed back while its letters hold this much. */
 enum { MAIL_BYTES_MAX = 4 << 20, POSTS_MAX = 4096 };
@@ -26,7 +33,7 @@ typedef struct mail {
     letter_t *first, **last;
     size_t bytes; /* of chunks waiting */
     int fd;
-    int waiting;  /* atomic: tested by the lane between buffers */
+    int waiting; /* atomic: tested by the lane between buffers */
 } mail_t;
 
 bool mail_open (mail_t *self);

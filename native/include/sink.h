@@ -14,27 +14,43 @@
 
 struct flow;
 
-enum sink_kind { SINK_FILE, SINK_STREAM, SINK_CONNECT, SINK_DATAGRAM, SINK_BLACKHOLE, SINK_RECORDS, SINK_MEMORY };
+enum sink_kind {
+    SINK_FILE,
+    SINK_STREAM,
+    SINK_CONNECT,
+    SINK_DATAGRAM,
+    SINK_BLACKHOLE,
+    SINK_RECORDS,
+    SINK_MEMORY
+};
 enum connect_state { CONNECT_IDLE, CONNECT_RESOLVING, CONNECT_WAITING, CONNECT_OPENING, CONNECT_OPEN };
 
 /* Above HIGH the sources that feed the sink are not read, below LOW they are again. Results that wait for a cut ask
  * for one at CUT. */
-enum { SINK_HIGH_BYTES = 1 << 20, SINK_LOW_BYTES = 1 << 19, SINK_HELD_HIGH_BYTES = 16 << 20,
-       SINK_HELD_CUT_BYTES = 4 << 20, SINK_RETRY_FIRST_MS = 100, SINK_RETRY_MAX_MS = 10000,
-       SINK_POSTED_MAX = 1 << 20, SINK_POST_MAX = 262144, SINK_POSTS_MAX = 64 };
+enum {
+    SINK_HIGH_BYTES = 1 << 20,
+    SINK_LOW_BYTES = 1 << 19,
+    SINK_HELD_HIGH_BYTES = 16 << 20,
+    SINK_HELD_CUT_BYTES = 4 << 20,
+    SINK_RETRY_FIRST_MS = 100,
+    SINK_RETRY_MAX_MS = 10000,
+    SINK_POSTED_MAX = 1 << 20,
+    SINK_POST_MAX = 262144,
+    SINK_POSTS_MAX = 64
+};
 
 typedef struct sink {
     struct flow *flow;
     uint32_t index;
     const char *name;
     uint32_t name_size;
-    uint8_t kind;  /* enum sink_kind */
+    uint8_t kind; /* enum sink_kind */
     bool immediate;
-    bool framed;   /* each record kept as a packed bin: datagrams and sinks written in Python */
-    bool started;  /* the encoder's */
-    bool dirty;    /* something to flush at the end of the buffer */
-    bool full;     /* pushes back */
-    bool failed;   /* its file or stream refused; nothing more is written */
+    bool framed;      /* each record kept as a packed bin: datagrams and sinks written in Python */
+    bool started;     /* the encoder's */
+    bool dirty;       /* something to flush at the end of the buffer */
+    bool full;        /* pushes back */
+    bool failed;      /* its file or stream refused; nothing more is written */
     uint64_t sources; /* a set: which sources of its flow feed it */
     encoder_t *encoder;
     buffer_t out;

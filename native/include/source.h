@@ -13,7 +13,14 @@ typedef struct branches {
     uint32_t count;
 } branches_t;
 
-enum source_kind { SOURCE_LISTEN, SOURCE_CONNECT, SOURCE_DATAGRAM, SOURCE_FILES, SOURCE_STREAM, SOURCE_CHUNKS };
+enum source_kind {
+    SOURCE_LISTEN,
+    SOURCE_CONNECT,
+    SOURCE_DATAGRAM,
+    SOURCE_FILES,
+    SOURCE_STREAM,
+    SOURCE_CHUNKS
+};
 
 /* READ_MIN is read when idle; the buffer doubles while reads come back full. */
 enum { READ_MIN = 4096, READ_MAX = 65536, PARTITIONS_MAX = 10000, DATAGRAMS_PER_TURN = 64 };
@@ -33,19 +40,19 @@ typedef struct partition {
     int fd;
     char *data; /* start … end is unread; DECODE_SLACK readable bytes behind capacity */
     size_t start, end, capacity;
-    uint64_t base; /* the position of data[0], in bytes since the partition began */
+    uint64_t base;  /* the position of data[0], in bytes since the partition began */
     char *position; /* of a source written in Python: as it gave it after the last whole chunk */
     uint32_t position_size, position_capacity;
     frame_state_t frame;
     format_state_t *format;
-    int64_t max_time_us;   /* largest event time seen; INT64_MIN: none */
+    int64_t max_time_us; /* largest event time seen; INT64_MIN: none */
     int64_t watermark_us;
-    int64_t heard_ns;      /* when it last brought something, or was first asked after not being read */
-    bool counted;          /* takes part in the minimum */
+    int64_t heard_ns; /* when it last brought something, or was first asked after not being read */
+    bool counted;     /* takes part in the minimum */
     bool idle;
     bool ended;
-    bool ready;            /* read in turns: a regular file that has not ended */
-    uint32_t read_size;    /* what the next read asks for */
+    bool ready;         /* read in turns: a regular file that has not ended */
+    uint32_t read_size; /* what the next read asks for */
     char peer[64];
 } partition_t;
 
@@ -60,7 +67,7 @@ typedef struct source {
     bool paused;  /* pushed back by a sink */
     bool stopped; /* reads nothing more */
     bool follow;
-    int fd;      /* listener, datagram or stream */
+    int fd;       /* listener, datagram or stream */
     bool watched; /* its fd, or its partition's, is in epoll's set */
     framer_t framer;
     format_t *format;

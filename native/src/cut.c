@@ -49,7 +49,8 @@ static bool pack_rows (const op_t *op, uint32_t index, const buffer_t *rows, uin
 static bool freeze_op (op_t *op, uint32_t index, buffer_t *rows, buffer_t *out) {
     uint64_t count = 0;
     rows->size = 0;
-    bool good = op->window ? window_freeze (op->window, rows, &count) : running_freeze (op->running, rows, &count);
+    bool good =
+        op->window ? window_freeze (op->window, rows, &count) : running_freeze (op->running, rows, &count);
     return good && pack_rows (op, index, rows, count, out);
 }
 
@@ -82,8 +83,9 @@ static bool freeze_sinks (flow_t *self, buffer_t *out) {
 
 static bool freeze_flow (flow_t *self, buffer_t *out) {
     self->dirty = false;
-    return pack_write_map (out, 4) && put_text (out, "flow") && pack_write_text (out, self->name, self->name_size) &&
-           pack_positions (self, out) && freeze_states (self, out) && freeze_sinks (self, out);
+    return pack_write_map (out, 4) && put_text (out, "flow") &&
+           pack_write_text (out, self->name, self->name_size) && pack_positions (self, out) &&
+           freeze_states (self, out) && freeze_sinks (self, out);
 }
 
 static bool freeze_python (lane_t *self) {
@@ -98,21 +100,22 @@ static bool freeze_python (lane_t *self) {
 }
 
 bool lane_cut_freeze (lane_t *self) {
-    uint64_t start = clock_ticks ();
+    uint64_t start = clock_ticks();
     self->blocks.size = 0;
     self->cut++;
     bool good = pack_write_list (&self->blocks, self->flow_count);
     for (uint32_t i = 0; i < self->flow_count; i++)
         good = good && freeze_flow (self->flows[i], &self->blocks);
     if (!good) {
-        lane_log (self, 40, "a cut does not fit into memory (%zu bytes); trying again later", self->blocks.size);
+        lane_log (self, 40, "a cut does not fit into memory (%zu bytes); trying again later",
+                  self->blocks.size);
         return false;
     }
     self->cut_in_flight = true;
     self->cut_wanted = false;
     self->python_blocks.size = 0;
     self->cut_encoding = freeze_python (self);
-    histogram_record (self->pause, clock_ns (clock_ticks () - start));
+    histogram_record (self->pause, clock_ns (clock_ticks() - start));
     if (!self->cut_encoding)
         lane_cut_encode (self);
     return true;
@@ -128,7 +131,8 @@ void lane_cut_encode (lane_t *self) {
         for (uint32_t f = 0; f < self->flow_count && done; f++)
             for (uint32_t i = 0; i < self->flows[f]->op_count && done; i++)
                 if (self->flows[f]->ops[i].python)
-                    done = pystep_encode (self->flows[f]->ops[i].python, PYTHON_ENCODE_SLICE, &self->python_blocks);
+                    done = pystep_encode (self->flows[f]->ops[i].python, PYTHON_ENCODE_SLICE,
+                                          &self->python_blocks);
         if (!held)
             lane_gil_drop (self);
     }

@@ -16,18 +16,19 @@ static void decode_whole (flow_t *self, const layout_t *layout) {
     source_t *source = self->partition ? self->partition->source : NULL;
     if (!source || !source->whole || !self->raw || layout->rest_slot != source->whole_slot)
         return;
-    self->row[source->whole_slot] = value_missing ();
+    self->row[source->whole_slot] = value_missing();
     if (format_decode (source->whole, self->partition->format, self->raw, self->raw_size, self->row,
                        &self->lane->scratch, &self->fault) != DECODED_ROW)
-        self->row[source->whole_slot] = value_missing ();
+        self->row[source->whole_slot] = value_missing();
 }
 
 static void fill_event (flow_t *self, const layout_t *layout) {
     decode_whole (self, layout);
     self->error_event.size = 0;
     if (layout_pack (layout, self->row, &self->error_event))
-        set (self, ERROR_EVENT, (value_t){.p = self->error_event.data, .size = (uint32_t) self->error_event.size,
-                                          .tag = TAG_MAP});
+        set (self, ERROR_EVENT,
+             (value_t){
+                 .p = self->error_event.data, .size = (uint32_t) self->error_event.size, .tag = TAG_MAP});
     else
         self->error_failures++;
 }
@@ -40,7 +41,7 @@ static void fill_raw (flow_t *self) {
 
 static void fill (flow_t *self, const step_t *step, const layout_t *layout, const fault_t *fault) {
     for (int i = 0; i < ERROR_SLOTS; i++)
-        self->row[self->error_slots[i]] = value_missing ();
+        self->row[self->error_slots[i]] = value_missing();
     set (self, ERROR_TIME, value_time (self->lane->wall_us));
     set_text (self, ERROR_FLOW, self->name, self->name_size);
     if (step)
@@ -71,8 +72,8 @@ static void keep_locked (flow_t *self) {
     if (layout_pack (self->error_layout, self->row, kept))
         return;
     kept->size = 0;
-    set (self, ERROR_EVENT, value_missing ());
-    set (self, ERROR_TRACEBACK, value_missing ());
+    set (self, ERROR_EVENT, value_missing());
+    set (self, ERROR_TRACEBACK, value_missing());
     set (self, ERROR_RAW_TRUNCATED, value_bool (true));
     if (!layout_pack (self->error_layout, self->row, kept)) {
         kept->size = 0;
@@ -111,8 +112,8 @@ void flow_error (flow_t *self, const step_t *step, const layout_t *layout) {
         self->steps[step - self->steps].errors++;
     if (self->stop_on_error && !self->stopped) {
         self->stopped = true;
-        lane_log (self->lane, 40, "flow %.*s stops at its first error (on_error = \"stop\"): %s", (int) self->name_size,
-                  self->name, self->fault.message);
+        lane_log (self->lane, 40, "flow %.*s stops at its first error (on_error = \"stop\"): %s",
+                  (int) self->name_size, self->name, self->fault.message);
     }
     if (self->in_error)
         self->error_failures++;

@@ -3,5 +3,5 @@
 
 #include "gil.h"
 
-gil_t gil_take (void) { return (gil_t) PyGILState_Ensure (); }
+gil_t gil_take (void) { return (gil_t) PyGILState_Ensure(); }
 void gil_drop (gil_t gil) { PyGILState_Release ((PyGILState_STATE) gil); }

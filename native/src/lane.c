@@ -16,7 +16,8 @@
 /* ---- processes that user code forks ---- */
 
 static pthread_once_t fork_watched = PTHREAD_ONCE_INIT;
-static int forked; /* this process is a child that a user function forked: it must not touch what is the lane's */
+static int
+    forked; /* this process is a child that a user function forked: it must not touch what is the lane's */
 
 static void note_fork (void) { forked = 1; }
 static void watch_forks (void) { pthread_atfork (NULL, NULL, note_fork); }
@@ -40,25 +41,25 @@ lane_t *lane_new (int page_fd) {
     lane_t *self = calloc (1, sizeof *self);
     if (!self)
         return NULL;
-    clock_start ();
+    clock_start();
     pthread_once (&fork_watched, watch_forks);
     self->epoll_fd = epoll_create1 (EPOLL_CLOEXEC);
     self->page = map_page (self, page_fd);
     self->scratch = (arena_t){.base = malloc (LANE_SCRATCH_BYTES), .size = LANE_SCRATCH_BYTES};
-    self->latency = histogram_new ();
-    self->closing = histogram_new ();
-    self->pause = histogram_new ();
+    self->latency = histogram_new();
+    self->closing = histogram_new();
+    self->pause = histogram_new();
     bool good = mail_open (&self->mail);
     good = posts_open (&self->posts) && good;
-    if (!good || self->epoll_fd < 0 || !self->page || !self->scratch.base || !self->latency || !self->closing ||
-        !self->pause || !lane_watch (self, self->mail.fd, NULL, WATCH_MAIL, EPOLLIN)) {
+    if (!good || self->epoll_fd < 0 || !self->page || !self->scratch.base || !self->latency ||
+        !self->closing || !self->pause || !lane_watch (self, self->mail.fd, NULL, WATCH_MAIL, EPOLLIN)) {
         lane_destroy (&self);
         return NULL;
     }
     self->page->magic = PAGE_MAGIC;
     self->commit_every_ns = INT64_MAX;
-    self->now_ns = self->mono_start_ns = clock_monotonic_ns ();
-    self->now_us = self->wall_us = self->wall_start_us = clock_wall_us ();
+    self->now_ns = self->mono_start_ns = clock_monotonic_ns();
+    self->now_us = self->wall_us = self->wall_start_us = clock_wall_us();
     return self;
 }
 
@@ -66,7 +67,7 @@ void lane_destroy (lane_t **self_p) {
     lane_t *self = *self_p;
     if (!self)
         return;
-    gil_t gil = gil_take ();
+    gil_t gil = gil_take();
     for (uint32_t i = 0; i < self->flow_count; i++)
         flow_destroy (&self->flows[i]);
     gil_drop (gil);
@@ -92,7 +93,7 @@ int lane_load (lane_t *self, const char *program, size_t size, uintptr_t functio
         snprintf (message, message_size, "more than %d flows in one worker", LANE_FLOWS_MAX);
         return -1;
     }
-    gil_t gil = gil_take ();
+    gil_t gil = gil_take();
     flow_t *flow = flow_new (self, self->flow_count, program, size, (void *) functions, &fault);
     gil_drop (gil);
     if (!flow) {
@@ -129,9 +130,9 @@ bool lane_watch (lane_t *self, int fd, void *owner, enum watch_tag tag, uint32_t
 void lane_unwatch (lane_t *self, int fd) { epoll_ctl (self->epoll_fd, EPOLL_CTL_DEL, fd, NULL); }
 
 void lane_gil_take (lane_t *self) {
-    self->gil_state = gil_take ();
+    self->gil_state = gil_take();
     self->gil_held = true;
-    self->gil_since = clock_ticks ();
+    self->gil_since = clock_ticks();
     self->gil_since_ns = (uint64_t) self->now_ns + clock_ns (self->gil_since - self->turned);
 }
 
@@ -229,11 +230,11 @@ static void read_mail (lane_t *self) {
 
 static void read_clock (lane_t *self) {
     if (!self->clock_given) {
-        self->now_ns = clock_monotonic_ns ();
-        self->wall_us = clock_wall_us ();
+        self->now_ns = clock_monotonic_ns();
+        self->wall_us = clock_wall_us();
         self->now_us = self->wall_start_us + (self->now_ns - self->mono_start_ns) / 1000;
     }
-    self->received = self->turned = clock_ticks ();
+    self->received = self->turned = clock_ticks();
     __atomic_store_n (&self->page->ticks, self->page->ticks + 1, __ATOMIC_RELAXED);
     histogram_turn (self->latency, self->now_ns);
     histogram_turn (self->closing, self->now_ns);
@@ -381,7 +382,7 @@ static int timeout_ms (const lane_t *self, int64_t next_ns, bool more) {
         return 0;
     if (next_ns == INT64_MAX)
         return TURN_WAIT_MS_MAX;
-    int64_t wait_ns = next_ns - clock_monotonic_ns ();
+    int64_t wait_ns = next_ns - clock_monotonic_ns();
     if (wait_ns <= 0)
         return 0;
     int64_t wait_ms = (wait_ns + 999999) / 1000000;
@@ -450,19 +451,24 @@ int lane_run (lane_t *self) {
 
 /* ---- mail from Python ---- */
 
-bool lane_mail_chunk (lane_t *self, uint32_t flow, uint32_t source, const char *partition, size_t partition_size,
-                      const char *position, size_t position_size, const char *data, size_t size) {
-    return mail_send (&self->mail, LETTER_CHUNK, flow, source, 0, data, size, partition, partition_size, position,
-                      position_size);
+bool lane_mail_chunk (lane_t *self, uint32_t flow, uint32_t source, const char *partition,
+                      size_t partition_size, const char *position, size_t position_size, const char *data,
+                      size_t size) {
+    return mail_send (&self->mail, LETTER_CHUNK, flow, source, 0, data, size, partition, partition_size,
+                      position, position_size);
 }
 
 static void send_plain (lane_t *self, uint32_t kind, uint32_t flow, uint32_t index, uint64_t number) {
     mail_send (&self->mail, kind, flow, index, number, NULL, 0, NULL, 0, NULL, 0);
 }
 
-void lane_mail_end (lane_t *self, uint32_t flow, uint32_t source) { send_plain (self, LETTER_END, flow, source, 0); }
+void lane_mail_end (lane_t *self, uint32_t flow, uint32_t source) {
+    send_plain (self, LETTER_END, flow, source, 0);
+}
 void lane_mail_committed (lane_t *self, uint64_t cut) { send_plain (self, LETTER_COMMITTED, 0, 0, cut); }
-void lane_mail_taken (lane_t *self, uint32_t flow, uint32_t sink) { send_plain (self, LETTER_TAKEN, flow, sink, 0); }
+void lane_mail_taken (lane_t *self, uint32_t flow, uint32_t sink) {
+    send_plain (self, LETTER_TAKEN, flow, sink, 0);
+}
 void lane_mail_stop (lane_t *self) { send_plain (self, LETTER_STOP, 0, 0, 0); }
 void lane_mail_abort (lane_t *self) { send_plain (self, LETTER_ABORT, 0, 0, 0); }
 

@@ -32,16 +32,19 @@ static bool put_source (buffer_t *out, const source_t *source) {
     return put_head (out, 11, source->flow, source->name, source->name_size) &&
            put_count (out, "records", &source->records) && put_count (out, "bytes", &source->bytes) &&
            put_count (out, "errors", &source->errors) && put_count (out, "future", &source->future) &&
-           put_value (out, "partitions", source->partition_count) && put_count (out, "refused", &source->refused) &&
+           put_value (out, "partitions", source->partition_count) &&
+           put_count (out, "refused", &source->refused) &&
            put_value (out, "paused", source->paused && !source->stopped) &&
-           put_value (out, "ended", source->ended) && put_value (out, "watermark_us", (uint64_t) source->watermark_us);
+           put_value (out, "ended", source->ended) &&
+           put_value (out, "watermark_us", (uint64_t) source->watermark_us);
 }
 
 static bool put_sink (buffer_t *out, const sink_t *sink) {
     bool connected = sink->kind != SINK_CONNECT || sink->state == CONNECT_OPEN;
-    return put_head (out, 9, sink->flow, sink->name, sink->name_size) && put_count (out, "records", &sink->records) &&
-           put_count (out, "bytes", &sink->bytes) && put_count (out, "errors", &sink->errors) &&
-           put_count (out, "nans", &sink->nans) && put_count (out, "refused", &sink->refused) &&
+    return put_head (out, 9, sink->flow, sink->name, sink->name_size) &&
+           put_count (out, "records", &sink->records) && put_count (out, "bytes", &sink->bytes) &&
+           put_count (out, "errors", &sink->errors) && put_count (out, "nans", &sink->nans) &&
+           put_count (out, "refused", &sink->refused) &&
            put_value (out, "queued", sink->out.size - sink->sent + sink->posted) &&
            put_value (out, "connected", connected);
 }
@@ -52,9 +55,10 @@ static bool put_step (buffer_t *out, const flow_t *flow, const step_t *step) {
         const op_t *op = &flow->ops[i];
         if (op->step == SLOT_NONE || &flow->steps[op->step] != step)
             continue;
-        keys += op->window ? window_keys (op->window) : op->running ? running_keys (op->running)
-                : op->python                                        ? pystep_keys (op->python)
-                                                                    : 0;
+        keys += op->window    ? window_keys (op->window)
+                : op->running ? running_keys (op->running)
+                : op->python  ? pystep_keys (op->python)
+                              : 0;
         bytes += op->window ? window_bytes (op->window) : op->running ? running_bytes (op->running) : 0;
     }
     return put_head (out, 8, flow, step->name, step->name_size) && put_count (out, "in", &step->in) &&
@@ -123,10 +127,10 @@ size_t lane_metrics (lane_t *self, char *out, size_t capacity) {
     buffer_t packed = {0};
     bool good = pack_write_map (&packed, 11) && put_count (&packed, "ticks", &self->page->ticks) &&
                 put_count (&packed, "events", &self->events) && put_count (&packed, "cuts", &self->cut) &&
-                put_value (&packed, "mail_bytes", self->mail.bytes) &&
-                put_name (&packed, "latency_ns") && histogram_pack (self->latency, &packed) &&
-                put_name (&packed, "closing_ns") && histogram_pack (self->closing, &packed) &&
-                put_name (&packed, "pause_ns") && histogram_pack (self->pause, &packed) && put_parts (self, &packed);
+                put_value (&packed, "mail_bytes", self->mail.bytes) && put_name (&packed, "latency_ns") &&
+                histogram_pack (self->latency, &packed) && put_name (&packed, "closing_ns") &&
+                histogram_pack (self->closing, &packed) && put_name (&packed, "pause_ns") &&
+                histogram_pack (self->pause, &packed) && put_parts (self, &packed);
     if (!good)
         packed.size = 0;
     return hand_out (&packed, out, capacity);

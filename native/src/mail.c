@@ -46,8 +46,13 @@ bool mail_send (mail_t *self, uint32_t kind, uint32_t flow, uint32_t index, uint
     letter_t *letter = malloc (sizeof *letter + size + partition_size + position_size);
     if (!letter)
         return false;
-    *letter = (letter_t){.kind = kind, .flow = flow, .index = index, .number = number, .size = size,
-                         .partition_size = partition_size, .position_size = position_size};
+    *letter = (letter_t){.kind = kind,
+                         .flow = flow,
+                         .index = index,
+                         .number = number,
+                         .size = size,
+                         .partition_size = partition_size,
+                         .position_size = position_size};
     size_t used = 0;
     put_part (letter, &used, data, size);
     put_part (letter, &used, partition, partition_size);
@@ -122,8 +127,8 @@ bool posts_send (posts_t *self, uint32_t kind, uint32_t flow, uint32_t index, ui
         free (data);
         return false;
     }
-    *posted = (posted_t){.post = {.kind = kind, .flow = flow, .index = index, .number = number, .data = data,
-                                  .size = size}};
+    *posted = (posted_t){
+        .post = {.kind = kind, .flow = flow, .index = index, .number = number, .data = data, .size = size}};
     pthread_mutex_lock (&self->lock);
     /* All but log lines are bounded by what they answer: one cut in flight, so many bytes a sink. */
     bool refused = kind == POST_LOG && self->count >= POSTS_MAX;

@@ -121,8 +121,9 @@ static bool read_time (const source_t *source, const value_t *value, int64_t *us
             return true;
         }
     } else {
-        return fault_set (fault, REASON_TIME, value_is_null (value) ? "the time field is missing"
-                                                                    : "the time field is not a number");
+        return fault_set (fault, REASON_TIME,
+                          value_is_null (value) ? "the time field is missing"
+                                                : "the time field is not a number");
     }
     return fault_set (fault, REASON_TIME, "the time field is out of range");
 }
@@ -235,7 +236,7 @@ static void process_fault (partition_t *self, char *text, uint32_t size) {
 
 /* Each event is stamped when its last result is in a sink's buffer; the time starts with the bytes in hand. */
 static void stamp (lane_t *lane) {
-    uint64_t ticks = clock_ticks ();
+    uint64_t ticks = clock_ticks();
     histogram_record (lane->latency, clock_ns (ticks - lane->received));
     lane->events++;
     lane_gil_rest (lane, ticks);
@@ -250,11 +251,11 @@ void partition_process (partition_t *self, bool last) {
     fault_t *fault = &source->flow->fault;
     for (;;) {
         size_t mark = arena_mark (scratch);
-        enum framed framed = framer_next (&source->framer, &self->frame, self->data, &self->start, self->end, &text,
-                                          &size, fault);
+        enum framed framed = framer_next (&source->framer, &self->frame, self->data, &self->start, self->end,
+                                          &text, &size, fault);
         if (framed == FRAMED_MORE && last)
-            framed = framer_end (&source->framer, &self->frame, self->data, &self->start, self->end, &text, &size,
-                                 fault);
+            framed = framer_end (&source->framer, &self->frame, self->data, &self->start, self->end, &text,
+                                 &size, fault);
         if (framed == FRAMED_MORE)
             break;
         if (likely (framed == FRAMED_MESSAGE)) {

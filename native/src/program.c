@@ -18,11 +18,11 @@ static void complain (loader_t *self, const char *what) {
 }
 
 static value_t get (loader_t *self, const value_t *map, const char *name) {
-    value_t value = value_missing ();
+    value_t value = value_missing();
     if (map->tag != TAG_MAP)
         complain (self, name);
     else if (!pack_get (map, name, (uint32_t) strlen (name), &value))
-        value = value_missing ();
+        value = value_missing();
     return value;
 }
 
@@ -99,7 +99,7 @@ static items_t get_list (loader_t *self, const value_t *map, const char *name) {
 }
 
 static value_t next_item (loader_t *self, items_t *items) {
-    value_t value = value_missing ();
+    value_t value = value_missing();
     items->next = items->next ? pack_read (items->next, items->end, &value) : NULL;
     if (!items->next)
         complain (self, "a list is cut short");
@@ -147,7 +147,7 @@ static void load_row (loader_t *self, const value_t *document) {
     flow->key_bytes = get_memory (self, (size_t) keys, sizeof *flow->key_bytes);
     items_t constants = get_list (self, document, "constants");
     for (uint32_t i = 0; i < constants.count && self->good; i++) {
-        value_t pair = next_item (self, &constants), slot = value_missing (), value = value_missing ();
+        value_t pair = next_item (self, &constants), slot = value_missing(), value = value_missing();
         uint32_t count = 0;
         const char *p = pair.tag == TAG_LIST ? pack_open (&pair, &count) : NULL;
         p = p && count == 2 ? pack_read (p, pair.p + pair.size, &slot) : NULL;
@@ -181,13 +181,15 @@ static void load_steps (loader_t *self, const value_t *document) {
     }
 }
 
-static void load_fields (loader_t *self, const value_t *map, const char *name, uint16_t rest, fields_t **fields) {
+static void load_fields (loader_t *self, const value_t *map, const char *name, uint16_t rest,
+                         fields_t **fields) {
     value_t list = get (self, map, name);
     if (self->good && !(*fields = fields_new (&list, rest, self->fault)))
         self->good = false;
 }
 
-static const char *const SOURCE_KINDS[] = {"listen", "connect", "datagram", "files", "stream", "chunks", NULL};
+static const char *const SOURCE_KINDS[] = {"listen", "connect", "datagram", "files",
+                                           "stream", "chunks",  NULL};
 static const char *const UNITS[] = {"us", "ms", "s", "ns", "rfc3339", NULL};
 
 static void load_time (loader_t *self, source_t *source, const value_t *map) {
@@ -283,8 +285,8 @@ static void load_sources (loader_t *self, const value_t *document) {
     }
 }
 
-static const char *const SINK_KINDS[] = {"file", "stream", "connect", "datagram", "blackhole", "records", "memory",
-                                         NULL};
+static const char *const SINK_KINDS[] = {"file",      "stream",  "connect", "datagram",
+                                         "blackhole", "records", "memory",  NULL};
 
 static void load_sink (loader_t *self, sink_t *sink, const value_t *map) {
     value_t format = get (self, map, "format");
@@ -342,19 +344,22 @@ static void load_state (loader_t *self, op_t *op, const value_t *map) {
     if (op->kind != OP_KIND_PYTHON)
         return;
     load_fields (self, map, "fields", get_slot (self, map, "rest"), &op->fields);
-    if (self->good && !(op->python = pystep_new (map, get_layout (self, map, "event"), op->fields, self->functions, self->fault)))
+    if (self->good && !(op->python = pystep_new (map, get_layout (self, map, "event"), op->fields,
+                                                 self->functions, self->fault)))
         self->good = false;
 }
 
-static const char *const OP_KINDS[] = {"where", "compute", "key", "window", "running", "python", "move", "pack",
-                                       "each", "emit", NULL};
+static const char *const OP_KINDS[] = {"where", "compute", "key",  "window", "running", "python",
+                                       "move",  "pack",    "each", "emit",   NULL};
 
 static void load_op (loader_t *self, op_t *op, const value_t *map) {
     flow_t *flow = self->flow;
     op->kind = (uint8_t) get_choice (self, map, "op", OP_KINDS);
     op->step = get_index (self, map, "step", flow->step_count);
-    op->entered = get_bool (self, map, "enters") && op->step != SLOT_NONE ? &flow->steps[op->step].in : &flow->ignored;
-    op->left = get_bool (self, map, "leaves") && op->step != SLOT_NONE ? &flow->steps[op->step].out : &flow->ignored;
+    op->entered =
+        get_bool (self, map, "enters") && op->step != SLOT_NONE ? &flow->steps[op->step].in : &flow->ignored;
+    op->left =
+        get_bool (self, map, "leaves") && op->step != SLOT_NONE ? &flow->steps[op->step].out : &flow->ignored;
     op->layout = get_layout (self, map, "layout");
     op->result = get_slot (self, map, "result");
     op->to = get_slot (self, map, "to");
@@ -478,7 +483,7 @@ flow_t *flow_new (struct lane *lane, uint32_t index, const char *document, size_
     self->program = copy;
     self->due = INT64_MAX;
     pthread_mutex_init (&self->kept_lock, NULL);
-    value_t map = value_missing ();
+    value_t map = value_missing();
     loader_t loader = {.flow = self, .fault = fault, .good = true, .functions = functions};
     if (!pack_read (copy, copy + size, &map) || map.tag != TAG_MAP)
         complain (&loader, "not a map");

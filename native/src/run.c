@@ -23,7 +23,7 @@ static bool run_where (flow_t *self, const op_t *op) {
     if (likely (truth == 1))
         return true;
     if (unlikely (truth == -2)) {
-            fault_set (&self->fault, REASON_EXPRESSION, "a condition must be true, false or null");
+        fault_set (&self->fault, REASON_EXPRESSION, "a condition must be true, false or null");
         return refuse (self, op);
     }
     return false;
@@ -66,8 +66,9 @@ static void run_window (flow_t *self, op_t *op) {
     emission_t emission = {self, op};
     /* An input left out as idle may be behind the step: then the step's own watermark decides (S15). */
     int64_t lateness = self->lateness_us > op->watermark ? self->lateness_us : op->watermark;
-    enum window_added added = window_add (op->window, &self->keys[op->key], self->row, self->time_us, lateness,
-                                          &self->lane->scratch, run_result, &emission, &self->fault);
+    enum window_added added =
+        window_add (op->window, &self->keys[op->key], self->row, self->time_us, lateness,
+                    &self->lane->scratch, run_result, &emission, &self->fault);
     if (likely (added == WINDOW_ADDED)) {
         int64_t due = window_due (op->window);
         if (due != op->due)
@@ -93,7 +94,7 @@ static void run_item (void *context) {
     flow_t *self = user->emission.flow;
     op_t *op = user->emission.op;
     int64_t time_us = self->time_us;
-    lane_after_python ();
+    lane_after_python();
     self->time_us = user->call.time_us;
     if (user->call.key && user->call.key != &self->keys[op->key])
         self->keys[op->key] = *user->call.key;
@@ -111,15 +112,15 @@ static void run_refused (void *context) {
 static void fill_call (flow_t *self, op_t *op, user_call_t *user) {
     user->emission = (emission_t){self, op};
     user->call = (pystep_call_t){.row = self->row,
-                            .scratch = &self->lane->scratch,
-                            .time_us = self->time_us,
-                            .key = op->key == SLOT_NONE ? NULL : &self->keys[op->key],
-                            .key_slots = op->slots,
-                            .key_count = op->slot_count,
-                            .emit = run_item,
-                            .refuse = run_refused,
-                            .context = user,
-                            .fault = &self->fault};
+                                 .scratch = &self->lane->scratch,
+                                 .time_us = self->time_us,
+                                 .key = op->key == SLOT_NONE ? NULL : &self->keys[op->key],
+                                 .key_slots = op->slots,
+                                 .key_count = op->slot_count,
+                                 .emit = run_item,
+                                 .refuse = run_refused,
+                                 .context = user,
+                                 .fault = &self->fault};
 }
 
 /* The event in the user's hands stands in the page: if the function never comes back, the supervisor knows which
@@ -150,7 +151,7 @@ static void enter_python (flow_t *self, op_t *op, user_call_t *user) {
 }
 
 static void leave_python (flow_t *self, const user_call_t *user, bool interrupted) {
-    lane_after_python ();
+    lane_after_python();
     __atomic_store_n (&self->lane->page->in_python_since_ns, user->since_ns, __ATOMIC_RELEASE);
     if (unlikely (interrupted))
         self->stopped = true;
@@ -199,7 +200,7 @@ static void run_each (flow_t *self, op_t *op) {
     if (value_is_null (&list))
         return;
     if (list.tag != TAG_LIST) {
-            fault_set (&self->fault, REASON_EXPRESSION, "`each` needs a list");
+        fault_set (&self->fault, REASON_EXPRESSION, "`each` needs a list");
         refuse (self, op);
         return;
     }
@@ -213,8 +214,8 @@ static void run_each (flow_t *self, op_t *op) {
 }
 
 static bool run_running (flow_t *self, const op_t *op) {
-    if (likely (running_add (op->running, &self->keys[op->key], self->row, self->time_us, &self->lane->scratch,
-                             &self->fault)))
+    if (likely (running_add (op->running, &self->keys[op->key], self->row, self->time_us,
+                             &self->lane->scratch, &self->fault)))
         return true;
     return refuse (self, op);
 }
@@ -293,7 +294,7 @@ static void advance_op (flow_t *self, op_t *op, int64_t watermark) {
     int64_t before = op->watermark;
     self->lateness_us = before;
     if (op->due <= watermark) {
-        uint64_t start = clock_ticks ();
+        uint64_t start = clock_ticks();
         if (op->window) {
             emission_t emission = {self, op};
             window_advance (op->window, watermark, self->row, &self->lane->scratch, run_result, &emission);
@@ -301,7 +302,7 @@ static void advance_op (flow_t *self, op_t *op, int64_t watermark) {
         } else {
             fire_timers (self, op, watermark);
         }
-        histogram_record (self->lane->closing, clock_ns (clock_ticks () - start));
+        histogram_record (self->lane->closing, clock_ns (clock_ticks() - start));
         self->dirty = true;
     }
     op->watermark = watermark;

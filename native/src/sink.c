@@ -14,7 +14,8 @@ static lane_t *lane_of (const sink_t *self) { return self->flow->lane; }
 static size_t waiting (const sink_t *self) { return self->out.size - self->sent; }
 
 static void complain (sink_t *self, uint32_t level, const char *what, int error) {
-    lane_log (lane_of (self), level, "sink %.*s: %s: %s", (int) self->name_size, self->name, what, strerror (error));
+    lane_log (lane_of (self), level, "sink %.*s: %s: %s", (int) self->name_size, self->name, what,
+              strerror (error));
 }
 
 void sink_start (sink_t *self) {
@@ -26,9 +27,11 @@ void sink_start (sink_t *self) {
 
 static bool encode (sink_t *self, const layout_t *layout, fault_t *fault) {
     if (!self->framed)
-        return encoder_write (self->encoder, layout, self->flow->row, &self->started, &self->out, &self->nans, fault);
+        return encoder_write (self->encoder, layout, self->flow->row, &self->started, &self->out, &self->nans,
+                              fault);
     self->record.size = 0;
-    if (!encoder_write (self->encoder, layout, self->flow->row, &self->started, &self->record, &self->nans, fault))
+    if (!encoder_write (self->encoder, layout, self->flow->row, &self->started, &self->record, &self->nans,
+                        fault))
         return false;
     value_t whole = {.p = self->record.data, .size = (uint32_t) self->record.size, .tag = TAG_BYTES};
     return pack_write (&self->out, &whole) || fault_set (fault, REASON_LIMIT, "the sink's queue is full");
@@ -124,8 +127,8 @@ static void fail (sink_t *self, int error) {
 
 static void send_file (sink_t *self) {
     while (self->sent < self->released) {
-        ssize_t count = pwrite (self->fd, self->out.data + self->sent, self->released - self->sent,
-                                (off_t) self->offset);
+        ssize_t count =
+            pwrite (self->fd, self->out.data + self->sent, self->released - self->sent, (off_t) self->offset);
         if (count < 0 && errno == EINTR)
             continue;
         if (count < 0) {
@@ -192,7 +195,7 @@ static void reconnect_later (sink_t *self) {
     int64_t wait_ms = (int64_t) SINK_RETRY_FIRST_MS << shift;
     if (wait_ms > SINK_RETRY_MAX_MS)
         wait_ms = SINK_RETRY_MAX_MS;
-    wait_ms += (int64_t) (clock_ticks () % (uint64_t) (wait_ms / 4 + 1)); /* jitter */
+    wait_ms += (int64_t) (clock_ticks() % (uint64_t) (wait_ms / 4 + 1)); /* jitter */
     self->retry_count++;
     self->state = CONNECT_WAITING;
     self->retry_ns = lane_of (self)->now_ns + wait_ms * 1000000;
@@ -234,9 +237,8 @@ static void send_socket (sink_t *self) {
 
 /* The next record kept as a packed bin; its end, or NULL. */
 static const char *next_record (const sink_t *self, size_t from, value_t *record) {
-    return from < self->released
-               ? pack_read (self->out.data + from, self->out.data + self->released, record)
-               : NULL;
+    return from < self->released ? pack_read (self->out.data + from, self->out.data + self->released, record)
+                                 : NULL;
 }
 
 static void send_datagrams (sink_t *self) {
@@ -267,13 +269,14 @@ static void post_records (sink_t *self) {
             count++;
         }
         buffer_t list = {0};
-        if (!pack_write_list (&list, count) || !buffer_put (&list, self->out.data + self->sent, to - self->sent)) {
+        if (!pack_write_list (&list, count) ||
+            !buffer_put (&list, self->out.data + self->sent, to - self->sent)) {
             buffer_free (&list);
             return;
         }
         size_t bytes = to - self->sent;
-        if (!posts_send (&lane_of (self)->posts, POST_RECORDS, self->flow->index, self->index, count, list.data,
-                         list.size))
+        if (!posts_send (&lane_of (self)->posts, POST_RECORDS, self->flow->index, self->index, count,
+                         list.data, list.size))
             return;
         self->posted += bytes;
         self->taken_sizes[self->taken_last++ % SINK_POSTS_MAX] = bytes;

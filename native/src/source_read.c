@@ -36,7 +36,7 @@ void source_end (source_t *self) {
 void partition_end (partition_t *self) {
     source_t *source = self->source;
     lane_t *lane = lane_of (source);
-    lane->received = clock_ticks ();
+    lane->received = clock_ticks();
     if (self->data || partition_room (self, 1))
         partition_process (self, true);
     self->ended = true;
@@ -112,7 +112,7 @@ static void retry_later (source_t *self) {
     int64_t wait_ms = (int64_t) RETRY_FIRST_MS << shift;
     if (wait_ms > RETRY_MAX_MS)
         wait_ms = RETRY_MAX_MS;
-    wait_ms += (int64_t) (clock_ticks () % (uint64_t) (wait_ms / 4 + 1)); /* jitter */
+    wait_ms += (int64_t) (clock_ticks() % (uint64_t) (wait_ms / 4 + 1)); /* jitter */
     self->connect_state = CONNECT_WAITING;
     self->retry_ns = lane_of (self)->now_ns + wait_ms * 1000000;
     self->retry_count++;
@@ -172,7 +172,7 @@ static void learn_size (partition_t *self, size_t count, size_t room) {
 
 static void got (partition_t *self, size_t count) {
     lane_t *lane = lane_of (self->source);
-    lane->received = clock_ticks ();
+    lane->received = clock_ticks();
     self->end += count;
     self->source->bytes += count;
     heard (self);
@@ -188,7 +188,7 @@ static void read_datagrams (partition_t *self) {
         ssize_t count = recv (self->fd, self->data + self->end, DATAGRAM_MAX, MSG_DONTWAIT);
         if (count < 0)
             break;
-        lane->received = clock_ticks ();
+        lane->received = clock_ticks();
         self->end += (size_t) count;
         self->source->bytes += (uint64_t) count;
         heard (self);
@@ -397,12 +397,8 @@ static bool start_single (source_t *self, const char *name) {
 bool source_start (source_t *self) {
     self->counts = self->arrival;
     switch (self->kind) {
-    case SOURCE_LISTEN:
-        listen_again (self);
-        return self->watched;
-    case SOURCE_CONNECT:
-        self->connect_state = CONNECT_WAITING;
-        return true;
+    case SOURCE_LISTEN: listen_again (self); return self->watched;
+    case SOURCE_CONNECT: self->connect_state = CONNECT_WAITING; return true;
     case SOURCE_DATAGRAM: return start_single (self, "udp");
     case SOURCE_STREAM: return start_single (self, "stdin");
     case SOURCE_FILES: return start_files (self);
@@ -412,12 +408,14 @@ bool source_start (source_t *self) {
 
 /* The lane's turn for a connecting source: ask for its address when it is time. The next moment to look. */
 int64_t source_connect_tick (source_t *self, int64_t now_ns) {
-    if (self->kind != SOURCE_CONNECT || self->ended || self->connect_state != CONNECT_WAITING || self->stopped)
+    if (self->kind != SOURCE_CONNECT || self->ended || self->connect_state != CONNECT_WAITING ||
+        self->stopped)
         return INT64_MAX;
     if (now_ns < self->retry_ns)
         return self->retry_ns;
     self->connect_state = CONNECT_RESOLVING;
-    posts_send (&lane_of (self)->posts, POST_RESOLVE, self->flow->index, self->index | 0x80000000u, 0, NULL, 0);
+    posts_send (&lane_of (self)->posts, POST_RESOLVE, self->flow->index, self->index | 0x80000000u, 0, NULL,
+                0);
     return INT64_MAX;
 }
 

@@ -91,7 +91,8 @@ int64_t source_tick (source_t *self, int64_t now_ns, int64_t now_us) {
         if (!self->ended)
             source_set (self, now_us);
         int64_t due = self->flow->due;
-        return due == INT64_MAX || self->ended ? INT64_MAX : now_ns + (due > now_us ? due - now_us : 0) * 1000;
+        return due == INT64_MAX || self->ended ? INT64_MAX
+                                               : now_ns + (due > now_us ? due - now_us : 0) * 1000;
     }
     if (self->idle_us < 0 || self->ended)
         return INT64_MAX;
