@@ -46,7 +46,6 @@ typedef struct aggregates {
     uint32_t *plain;      /* offsets of count() without a condition: it counts whatever comes */
     uint32_t plain_count;
     const aggregate_group_t *lone; /* the only group, when a float needs but its quick ones; else NULL */
-    bool owning;                   /* an accumulator may own memory: aggregates_free has work to do */
     uint64_t *owned;               /* bytes that accumulators hold outside their payloads */
 } aggregates_t;
 
@@ -65,7 +64,8 @@ void aggregates_apply (const aggregates_t *self, void *payload, const value_t *r
 /* The results into their slots. Text points into the payload's own memory or into `scratch`. */
 bool aggregates_result (const aggregates_t *self, const void *payload, value_t *row, arena_t *scratch,
                         fault_t *fault);
-/* Accumulators may own memory (text kept by first, last, min, max): give it back. */
+/* Accumulators may own memory (text kept by first, last, min, max): give it back. The payload is then to be zeroed
+ * before it is used again. */
 void aggregates_free (const aggregates_t *self, void *payload);
 /* The documented msgpack form (docs/formats): one list with one item an aggregate; and back, into a payload of
  * zeros. False with a fault when the bytes do not fit the aggregates: the payload is then empty again. */

@@ -79,7 +79,6 @@ bool pack_unique(value_t *map, arena_t *scratch);
 
 fields_t *fields_new(const value_t *list, uint16_t rest_slot, fault_t *fault);
 void fields_destroy(fields_t **self_p);
-void fields_clear(const fields_t *self, value_t *row);
 int fields_find(const fields_t *self, const char *name, uint32_t size, int hint);
 bool fields_check(const fields_t *self, value_t *row, fault_t *fault);
 

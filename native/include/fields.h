@@ -16,12 +16,22 @@ typedef struct field {
     uint64_t mask; /* … and their mask, for one masked compare: never equal where JSON must escape the name */
 } field_t;
 
-enum { FIELDS_MAX = 4096 };
+/* Names that nobody wants are learnt too, up to so many and so long, so that they are passed over without a scan. */
+enum { FIELDS_MAX = 4096, FIELDS_PASSED_MAX = 32, FIELD_PASSED_BYTES = 48 };
+
+/* Names that nobody wants: fields without a slot, behind the others. */
+typedef struct passed {
+    uint32_t count;
+    char names[FIELDS_PASSED_MAX][FIELD_PASSED_BYTES + 64];
+} passed_t;
 
 /* Of one source on one lane: the decoder writes down the order that it meets. */
 typedef struct fields {
-    field_t *items; /* and one more behind the last, which no name matches: what stands before the first */
+    field_t *
+        items; /* one more behind the last, which no name matches: what stands before the first; then `passed` */
     uint32_t count;
+    passed_t *passed;   /* learnt as records come, as the order is */
+    uint16_t *slots;    /* of the wanted ones, side by side: to be cleared quickly */
     uint16_t rest_slot; /* the whole record as a packed map (all fields, wanted ones too), or SLOT_NONE */
     bool declared;      /* some field has a declared type: fields_check is needed */
     char *names;        /* storage of the names */
@@ -32,7 +42,15 @@ fields_t *fields_new (const value_t *list, uint16_t rest_slot, fault_t *fault);
 void fields_destroy (fields_t **self_p);
 
 /* All wanted slots (and the rest) to MISSING: the first act of every decoder. */
-void fields_clear (const fields_t *self, value_t *row);
+static inline void fields_clear (const fields_t *self, value_t *row) {
+    for (uint32_t i = 0; i < self->count; i++)
+        row[self->slots[i]].tag = TAG_MISSING;
+    if (self->rest_slot != SLOT_NONE)
+        row[self->rest_slot].tag = TAG_MISSING;
+}
+
+/* Remember a name that nobody wants; NULL when there is no room for it, or JSON would have to escape it. */
+field_t *fields_pass (const fields_t *self, const char *name, uint32_t size);
 
 /* The index of a name, or -1. `hint` is the index to try first (the field after the last one met). */
 int fields_find (const fields_t *self, const char *name, uint32_t size, int hint);

@@ -26,9 +26,6 @@ typedef struct kept {
 bool kept_reserve (kept_t *self, const value_t *value, uint64_t *owned);
 void kept_put (kept_t *self, const value_t *value);
 void kept_free (kept_t *self, uint64_t *owned);
-/* A view, valid until the next change. */
-value_t kept_value (const kept_t *self);
-
 /* Numbers by their exact value, text by code point, times: < 0, 0, > 0. Both of one class (kept_comparable). */
 int kept_order (const value_t *a, const value_t *b);
 bool kept_comparable (const value_t *a, const value_t *b);
@@ -36,5 +33,16 @@ bool kept_comparable (const value_t *a, const value_t *b);
 bool kept_same (const value_t *a, const value_t *b);
 
 static inline bool kept_has_bytes (const value_t *v) { return v->tag >= TAG_STR; }
+
+/* A view, valid until the next change. */
+static inline value_t kept_value (const kept_t *self) {
+    const char *bytes = self->is_outside ? self->outside.bytes : self->inside;
+    value_t value = {.size = self->size, .tag = self->tag};
+    if (kept_has_bytes (&value))
+        value.p = bytes;
+    else
+        memcpy (&value.i, bytes, sizeof value.i);
+    return value;
+}
 
 #endif

@@ -17,8 +17,9 @@ enum letter_kind {
     LETTER_ABORT
 };
 
-/* A source written in Python is pushed back while its letters hold this much. */
-enum { MAIL_BYTES_MAX = 4 << 20, POSTS_MAX = 4096 };
+/* A source written in Python is pushed back while its letters hold this much, or are so many: those that wait are
+ * looked at in every turn. Each source has its own share, so that one that waits does not fill the box for all. */
+enum { MAIL_BYTES_MAX = 4 << 20, MAIL_CHUNKS_MAX = 1024, MAIL_FLOWS_MAX = 64, MAIL_SOURCES_MAX = 64, POSTS_MAX = 4096 };
 
 typedef struct letter {
     struct letter *next;
@@ -31,20 +32,21 @@ typedef struct letter {
 typedef struct mail {
     pthread_mutex_t lock;
     letter_t *first, **last;
-    size_t bytes; /* of chunks waiting */
+    struct share { uint32_t bytes, chunks; } shares[MAIL_FLOWS_MAX][MAIL_SOURCES_MAX]; /* waiting, by flow and source */
+    size_t bytes; /* of all chunks waiting */
     int fd;
     int waiting; /* atomic: tested by the lane between buffers */
 } mail_t;
 
 bool mail_open (mail_t *self);
 void mail_close (mail_t *self);
-/* False when chunks fill the box (only chunks can be refused) or memory is out. */
+/* False when its chunks fill the source's share (only chunks can be refused) or memory is out. */
 bool mail_send (mail_t *self, uint32_t kind, uint32_t flow, uint32_t index, uint64_t number, const char *data,
                 size_t size, const char *partition, size_t partition_size, const char *position,
                 size_t position_size);
-/* All letters waiting, oldest first, chunks (and ends, which must not overtake them) only if asked for; the caller
- * frees each. */
-letter_t *mail_take (mail_t *self, bool chunks);
+/* All letters waiting, oldest first, but for those that `waits` names (NULL: none), which stay in their order; the
+ * caller frees each. */
+letter_t *mail_take (mail_t *self, bool (*waits) (void *context, const letter_t *letter), void *context);
 
 typedef struct posted {
     struct posted *next;

@@ -23,7 +23,7 @@ enum source_kind {
 };
 
 /* READ_MIN is read when idle; the buffer doubles while reads come back full. */
-enum { READ_MIN = 4096, READ_MAX = 65536, PARTITIONS_MAX = 10000, DATAGRAMS_PER_TURN = 64 };
+enum { READ_MIN = 4096, READ_MAX = 262144, PARTITIONS_MAX = 10000, DATAGRAMS_PER_TURN = 64 };
 
 /* A place in a replayable source. The name points into the program. */
 typedef struct aside {

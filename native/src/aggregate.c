@@ -233,7 +233,6 @@ aggregates_t *aggregates_new (const value_t *list, fault_t *fault) {
         }
         item->offset = self->payload_size;
         self->payload_size += accumulator_size (item);
-        self->owning |= traits[item->kind].kept > 0 || item->kind == AGG_LAG;
         self->count++;
     }
     make_groups (self);
@@ -254,7 +253,9 @@ void aggregates_destroy (aggregates_t **self_p) {
 }
 
 void aggregates_free (const aggregates_t *self, void *payload) {
-    for (uint32_t i = 0; self->owning && i < self->count; i++) {
+    if (*self->owned == 0)
+        return; /* nothing that any of them keeps lies outside its payload */
+    for (uint32_t i = 0; i < self->count; i++) {
         kept_t *kept;
         uint32_t count = accumulator_kept (&self->items[i], (char *) payload + self->items[i].offset, &kept);
         for (uint32_t k = 0; k < count; k++)

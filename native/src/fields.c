@@ -60,6 +60,7 @@ static bool read_fields (fields_t *self, const value_t *list, const char *p) {
                 return false;
         self->declared |= field->type != TAG_MISSING || field->required;
         field->then = (uint16_t) (i + 1);
+        self->slots[i] = field->slot;
     }
     for (uint32_t i = 0; i < self->count; i++)
         set_head (&self->items[i]); /* now that all the names are there, eight bytes can be read at each */
@@ -78,11 +79,13 @@ fields_t *fields_new (const value_t *list, uint16_t rest_slot, fault_t *fault) {
     if (self) {
         self->count = count;
         self->rest_slot = rest_slot;
-        self->items = calloc ((size_t) count + 1, sizeof *self->items);
+        self->items = calloc ((size_t) count + 1 + FIELDS_PASSED_MAX, sizeof *self->items);
+        self->slots = calloc ((size_t) count + 1, sizeof *self->slots);
+        self->passed = calloc (1, sizeof *self->passed);
         self->names =
             calloc (1, (size_t) list->size + NAME_SLACK); /* every name is in the list, with a head */
     }
-    if (!self || !self->items || !self->names) {
+    if (!self || !self->items || !self->names || !self->slots || !self->passed) {
         fault_set (fault, REASON_LIMIT, "no memory for %u fields", count);
         fields_destroy (&self);
         return NULL;
@@ -101,15 +104,26 @@ void fields_destroy (fields_t **self_p) {
         return;
     free (self->items);
     free (self->names);
+    free (self->passed);
+    free (self->slots);
     free (self);
     *self_p = NULL;
 }
 
-void fields_clear (const fields_t *self, value_t *row) {
-    for (uint32_t i = 0; i < self->count; i++)
-        row[self->items[i].slot] = value_missing();
-    if (self->rest_slot != SLOT_NONE)
-        row[self->rest_slot] = value_missing();
+field_t *fields_pass (const fields_t *self, const char *name, uint32_t size) {
+    passed_t *passed = self->passed;
+    if (passed->count == FIELDS_PASSED_MAX || size > FIELD_PASSED_BYTES)
+        return NULL;
+    field_t *field = &self->items[self->count + 1 + passed->count];
+    char *copy = passed->names[passed->count];
+    memcpy (copy, name, size);
+    copy[size] = '"';
+    *field = (field_t){.name = copy, .name_size = size, .slot = SLOT_NONE, .then = (uint16_t) self->count};
+    set_head (field);
+    if (!field->mask)
+        return NULL;
+    passed->count++;
+    return field;
 }
 
 static inline bool is_named (const field_t *field, const char *name, uint32_t size) {

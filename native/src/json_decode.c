@@ -26,20 +26,28 @@ ALWAYS_INLINE bool is_field (const field_t *field, const char *p, const char *en
            memcmp (p + 8, field->name + 8, field->name_size - 7) == 0;
 }
 
-/* The field of a name that is not the one expected behind `last`, which learns it; NULL when nobody wants
- * it. */
-static inline field_t *find_field (const fields_t *fields, const value_t *name, field_t *last) {
-    for (uint32_t i = 0; i < fields->count; i++) {
+/* The field of a name that is not the one expected behind `last`, which learns it. A name that nobody wants
+ * gets a field without a slot, so that it is expected the next time; NULL when there is no room for one
+ * more. */
+static field_t *find_field (const fields_t *fields, const value_t *name, field_t *last) {
+    uint32_t end = fields->count + 1 + fields->passed->count;
+    for (uint32_t i = 0; i < end; i++) {
         field_t *field = &fields->items[i];
-        if (field->name_size == name->size && memcmp (field->name, name->p, name->size) == 0) {
+        if (field->name_size == name->size && memcmp (field->name, name->p, name->size) == 0 &&
+            i != fields->count) {
             last->then = (uint16_t) i;
             return field;
         }
     }
-    return NULL;
+    field_t *field = fields_pass (fields, name->p, name->size);
+    if (field)
+        last->then = (uint16_t) end;
+    return field;
 }
 
 /* ---- values, of which only some are wanted ---- */
+
+ALWAYS_INLINE bool is_wanted (const field_t *field) { return field && field->slot != SLOT_NONE; }
 
 /* A list or a map that is wanted, or a word. */
 static const char *read_other (scanner_t *self, const char *p, value_t *value) {
@@ -129,12 +137,12 @@ ALWAYS_INLINE const char *read_members (scanner_t *self, const fields_t *fields,
         if (names)
             p = keep_value (self, p, &kept);
         else
-            p = likely (field) ? read_value (self, p, &row[field->slot]) : skip_value (self, p);
+            p = likely (is_wanted (field)) ? read_value (self, p, &row[field->slot]) : skip_value (self, p);
         if (unlikely (!p))
             return NULL;
         if (field) {
             last = field;
-            if (names)
+            if (names && is_wanted (field))
                 row[field->slot] = kept;
         }
         ++*count;

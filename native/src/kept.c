@@ -54,16 +54,6 @@ void kept_free (kept_t *self, uint64_t *owned) {
     *self = (kept_t){.tag = TAG_MISSING};
 }
 
-value_t kept_value (const kept_t *self) {
-    const char *bytes = self->is_outside ? self->outside.bytes : self->inside;
-    value_t value = {.size = self->size, .tag = self->tag};
-    if (kept_has_bytes (&value))
-        value.p = bytes;
-    else
-        memcpy (&value.i, bytes, sizeof value.i);
-    return value;
-}
-
 /* 2^63: the first float above all ints. */
 #define INT64_EDGE 9223372036854775808.0
 

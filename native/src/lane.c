@@ -203,21 +203,21 @@ static void read_letter (lane_t *self, const letter_t *letter) {
         sink_address (&flow->sinks[index], letter->bytes, letter->size);
 }
 
-static bool has_chunks_paused (const lane_t *self) {
-    for (uint32_t f = 0; f < self->flow_count; f++)
-        for (uint32_t i = 0; i < self->flows[f]->source_count; i++) {
-            const source_t *source = &self->flows[f]->sources[i];
-            if (source->kind == SOURCE_CHUNKS && source->paused && !self->stopping)
-                return true;
-        }
-    return false;
+/* Chunks of a source that is pushed back stay in the box, which fills and pushes its thread back in turn. The end
+ * must not overtake them. */
+static bool waits (void *context, const letter_t *letter) {
+    const lane_t *self = context;
+    if ((letter->kind != LETTER_CHUNK && letter->kind != LETTER_END) || self->stopping ||
+        letter->flow >= self->flow_count)
+        return false;
+    const flow_t *flow = self->flows[letter->flow];
+    return letter->index < flow->source_count && flow->sources[letter->index].paused;
 }
 
 static void read_mail (lane_t *self) {
     if (!__atomic_load_n (&self->mail.waiting, __ATOMIC_ACQUIRE))
         return;
-    /* Chunks of a source that is pushed back stay in the box, which fills and pushes its thread back in turn. */
-    letter_t *letter = mail_take (&self->mail, !has_chunks_paused (self));
+    letter_t *letter = mail_take (&self->mail, waits, self);
     while (letter) {
         letter_t *next = letter->next;
         read_letter (self, letter);

@@ -25,7 +25,7 @@ bool mail_open (mail_t *self) {
 }
 
 void mail_close (mail_t *self) {
-    for (letter_t *letter = mail_take (self, true); letter;) {
+    for (letter_t *letter = mail_take (self, NULL, NULL); letter;) {
         letter_t *next = letter->next;
         free (letter);
         letter = next;
@@ -38,6 +38,27 @@ static void put_part (letter_t *letter, size_t *used, const char *bytes, size_t 
     if (size)
         memcpy (letter->bytes + *used, bytes, size);
     *used += size;
+}
+
+static struct share *share_of (mail_t *self, uint32_t flow, uint32_t source) {
+    return &self->shares[flow % MAIL_FLOWS_MAX][source % MAIL_SOURCES_MAX];
+}
+
+static bool has_room (const struct share *share, size_t size) {
+    return !share->chunks || (share->chunks < MAIL_CHUNKS_MAX && share->bytes + size <= MAIL_BYTES_MAX);
+}
+
+static void count_chunk (mail_t *self, const letter_t *letter, bool arrives) {
+    struct share *share = share_of (self, letter->flow, letter->index);
+    if (arrives) {
+        share->bytes += (uint32_t) letter->size;
+        share->chunks++;
+        self->bytes += letter->size;
+    } else {
+        share->bytes -= (uint32_t) letter->size;
+        share->chunks--;
+        self->bytes -= letter->size;
+    }
 }
 
 bool mail_send (mail_t *self, uint32_t kind, uint32_t flow, uint32_t index, uint64_t number, const char *data,
@@ -58,12 +79,12 @@ bool mail_send (mail_t *self, uint32_t kind, uint32_t flow, uint32_t index, uint
     put_part (letter, &used, partition, partition_size);
     put_part (letter, &used, position, position_size);
     pthread_mutex_lock (&self->lock);
-    bool refused = kind == LETTER_CHUNK && self->bytes && self->bytes + size > MAIL_BYTES_MAX;
+    bool refused = kind == LETTER_CHUNK && !has_room (share_of (self, flow, index), size);
     if (!refused) {
         *self->last = letter;
         self->last = &letter->next;
         if (kind == LETTER_CHUNK)
-            self->bytes += size;
+            count_chunk (self, letter, true);
         __atomic_store_n (&self->waiting, 1, __ATOMIC_RELEASE);
     }
     pthread_mutex_unlock (&self->lock);
@@ -74,17 +95,13 @@ bool mail_send (mail_t *self, uint32_t kind, uint32_t flow, uint32_t index, uint
     return !refused;
 }
 
-static bool is_data (const letter_t *letter) {
-    return letter->kind == LETTER_CHUNK || letter->kind == LETTER_END;
-}
-
-letter_t *mail_take (mail_t *self, bool chunks) {
+letter_t *mail_take (mail_t *self, bool (*waits) (void *context, const letter_t *letter), void *context) {
     letter_t *first = NULL, **last = &first;
     pthread_mutex_lock (&self->lock);
     letter_t **link = &self->first;
     while (*link) {
         letter_t *letter = *link;
-        if (!chunks && is_data (letter)) {
+        if (waits && waits (context, letter)) {
             link = &letter->next;
             continue;
         }
@@ -93,10 +110,10 @@ letter_t *mail_take (mail_t *self, bool chunks) {
         *last = letter;
         last = &letter->next;
         if (letter->kind == LETTER_CHUNK)
-            self->bytes -= letter->size;
+            count_chunk (self, letter, false);
     }
     self->last = link;
-    /* Kept chunks are looked for again at every turn, but do not wake the lane. */
+    /* Kept letters are looked at again in every turn, but do not wake the lane. */
     __atomic_store_n (&self->waiting, self->first != NULL, __ATOMIC_RELEASE);
     quiet (self->fd);
     pthread_mutex_unlock (&self->lock);

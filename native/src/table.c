@@ -68,7 +68,8 @@ static inline bool same_bytes (const char *a, const char *b, uint32_t size) {
 }
 
 /* The place of a key, or the free one where it would stand. */
-static inline uint32_t place_of (const table_t *self, const bkey_t *key, row_t **row) {
+static inline __attribute__ ((always_inline)) uint32_t place_of (const table_t *self, const bkey_t *key,
+                                                                 row_t **row) {
     uint32_t place = (uint32_t) key->hash & self->mask;
     uint64_t found;
     while ((found = self->places[place]) != 0) {
@@ -167,8 +168,8 @@ static bool grow_places (table_t *self) {
 }
 
 static bool insert (table_t *self, const bkey_t *key, uint32_t place, table_row_t *out) {
-    /* At most two thirds full. */
-    if (unlikely ((uint64_t) (self->count + 1) * 3 > ((uint64_t) self->mask + 1) * 2)) {
+    /* At most half full: most look-ups then see one place, and the processor guesses right. */
+    if (unlikely ((uint64_t) (self->count + 1) * 2 > (uint64_t) self->mask + 1)) {
         row_t *none;
         if (!grow_places (self))
             return false;

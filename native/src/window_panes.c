@@ -102,7 +102,7 @@ pane_t *window_shift (window_t *self) {
 
 static void free_rows (window_t *self, pane_t *pane) {
     table_row_t row;
-    for (uint32_t i = 0; self->aggregates->owning && i < table_end (pane->table); i++)
+    for (uint32_t i = 0; *self->aggregates->owned && i < table_end (pane->table); i++)
         if (table_at (pane->table, i, &row))
             aggregates_free (self->aggregates, row.payload);
 }
