@@ -19,7 +19,13 @@ enum letter_kind {
 
 /* A source written in Python is pushed back while its letters hold this much, or are so many: those that wait are
  * looked at in every turn. Each source has its own share, so that one that waits does not fill the box for all. */
-enum { MAIL_BYTES_MAX = 4 << 20, MAIL_CHUNKS_MAX = 1024, MAIL_FLOWS_MAX = 64, MAIL_SOURCES_MAX = 64, POSTS_MAX = 4096 };
+enum {
+    MAIL_BYTES_MAX = 4 << 20,
+    MAIL_CHUNKS_MAX = 1024,
+    MAIL_FLOWS_MAX = 64,
+    MAIL_SOURCES_MAX = 64,
+    POSTS_MAX = 4096
+};
 
 typedef struct letter {
     struct letter *next;
@@ -32,8 +38,10 @@ typedef struct letter {
 typedef struct mail {
     pthread_mutex_t lock;
     letter_t *first, **last;
-    struct share { uint32_t bytes, chunks; } shares[MAIL_FLOWS_MAX][MAIL_SOURCES_MAX]; /* waiting, by flow and source */
-    size_t bytes; /* of all chunks waiting */
+    struct share {
+        uint32_t bytes, chunks;
+    } shares[MAIL_FLOWS_MAX][MAIL_SOURCES_MAX]; /* waiting, by flow and source */
+    size_t bytes;                               /* of all chunks waiting */
     int fd;
     int waiting; /* atomic: tested by the lane between buffers */
 } mail_t;

@@ -203,6 +203,25 @@ def is_alive(pid: int) -> bool:
     return state != "Z"
 
 
+def worker_pid(flow: Running) -> int:
+    """The one worker."""
+    (pid,) = flow.worker_pids()
+    return pid
+
+
+def memory_bytes(flow: Running) -> int:
+    """What the worker has in memory now."""
+    lines = Path(f"/proc/{worker_pid(flow)}/status").read_text().splitlines()
+    (words,) = [line.split() for line in lines if line.startswith("VmRSS:")]
+    return int(words[1]) * 1024
+
+
+def worker_cpu_s(flow: Running) -> float:
+    """CPU that the worker has used so far."""
+    fields = Path(f"/proc/{worker_pid(flow)}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def status_of(folder: Path, *words: str) -> dict[str, Any]:
     """`bettong status --json`."""
     ended = run(folder, "status", "--json", *words)
