@@ -38,6 +38,10 @@ static inline uint32_t histogram_bucket (uint64_t ns) {
 static inline void histogram_record (histogram_t *self, uint64_t ns) {
     self->current[histogram_bucket (ns)]++;
 }
+/* `count` records of one value. */
+static inline void histogram_record_many (histogram_t *self, uint64_t ns, uint32_t count) {
+    self->current[histogram_bucket (ns)] += count;
+}
 /* The highest value of a bucket. */
 uint64_t histogram_bucket_ns (uint32_t bucket);
 
