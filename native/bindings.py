@@ -37,7 +37,7 @@ GENERATORS = ("tables.py", "case_table.py")
 
 MODULE = "appliance._native"
 MACROS = [("_CFFI_NO_LIMITED_API", None), ("_GNU_SOURCE", None)]
-FLAGS = ["-std=c11", "-O2", "-fvisibility=hidden", "-pthread"]
+FLAGS = ["-std=c11", "-O3", "-fvisibility=hidden", "-pthread"]
 WARNINGS = ["-Wall", "-Wextra"]
 SANITIZE_FLAGS = [
     "-std=c11",
