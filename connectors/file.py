@@ -20,7 +20,9 @@ class FileSource:
     """Read the file at `path`, or those that match `glob` in the order of their names, to their
     ends.
 
-    With `follow` the ends are not the end: what is appended is read as it comes.
+    With `follow` the ends are not the end: what is appended is read as it comes. A file that is not
+    there yet is waited for; one that was truncated, or replaced by another of its name, is read
+    from its start.
     """
 
     path: Path | None = None
@@ -55,6 +57,8 @@ class FileSource:
         try:
             mode = os.stat(path).st_mode
         except FileNotFoundError as error:
+            if self.follow and os.path.isdir(os.path.dirname(path) or "."):
+                return  # the lane waits for it to appear
             raise EnvironmentFailure(f"there is no file {path}") from error
         except OSError as error:
             raise EnvironmentFailure(f"cannot read {path}: {error.strerror}") from error

@@ -16,7 +16,8 @@ enum {
     LANE_SCRATCH_BYTES = 16 << 20,
     GIL_HOLD_NS = 200000,
     PYTHON_ENCODE_SLICE = 256,
-    TURN_WAIT_MS_MAX = 1000
+    TURN_WAIT_MS_MAX = 1000,
+    STAMP_EVERY = 8
 };
 #define STOP_WAIT_NS 10000000000
 
@@ -96,9 +97,18 @@ void lane_cut_committed (lane_t *self, uint64_t cut);
 
 /* sources (source_read.c) */
 bool source_start (source_t *self);
-bool source_turn (source_t *self); /* files and streams: read a buffer; true when there may be more */
 void source_accept (source_t *self);
+void source_complain (source_t *self, const char *what, const char *name, int error);
+/* So many bytes have come to stand behind `end`; nothing more will come (`error`, or 0). */
+void partition_got (partition_t *self, size_t count);
+void partition_failed (partition_t *self, int error);
+/* files and redirected streams (source_files.c) */
+bool source_start_files (source_t *self);
+bool source_turn (source_t *self); /* read a buffer of each; true when there may be more */
 void source_changed (source_t *self);
+static inline bool source_is_read_in_turns (const source_t *self) {
+    return self->kind == SOURCE_FILES || (self->kind == SOURCE_STREAM && !self->watched);
+}
 void partition_read (partition_t *self);
 void source_pause (source_t *self, bool paused);
 void source_stop (source_t *self);

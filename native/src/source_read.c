@@ -1,15 +1,11 @@
-/* source_read.c: where the bytes come from: sockets by epoll, files in turns with them, chunks by mail. */
+/* source_read.c: where the bytes come from: sockets by epoll, chunks by mail; files are in source_files.c. */
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
-#include <sys/inotify.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "lane.h"
@@ -18,7 +14,7 @@ enum { ACCEPTS_PER_TURN = 64, RETRY_FIRST_MS = 100, RETRY_MAX_MS = 10000, DATAGR
 
 static lane_t *lane_of (const source_t *self) { return self->flow->lane; }
 
-static void complain (source_t *self, const char *what, const char *name, int error) {
+void source_complain (source_t *self, const char *what, const char *name, int error) {
     lane_log (lane_of (self), 30, "source %.*s: %s %s: %s", (int) self->name_size, self->name, what, name,
               strerror (error));
 }
@@ -73,7 +69,7 @@ static bool add_connection (source_t *self, int fd, const struct sockaddr_storag
     name_peer (address, peer, sizeof peer);
     partition_t *partition = partition_new (self, peer, (uint32_t) strlen (peer), fd);
     if (!partition) {
-        complain (self, "cannot take the connection of", peer, EMFILE);
+        source_complain (self, "cannot take the connection of", peer, EMFILE);
         close (fd);
         return false;
     }
@@ -91,7 +87,7 @@ void source_accept (source_t *self) {
         int fd = accept4 (self->fd, (struct sockaddr *) &address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0) {
             if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
-                complain (self, "cannot accept on", "its listener", errno);
+                source_complain (self, "cannot accept on", "its listener", errno);
                 /* Out of descriptors: leave the listener alone until a connection has gone. */
                 lane_unwatch (lane_of (self), self->fd);
                 self->watched = false;
@@ -143,11 +139,11 @@ static void connection_lost (partition_t *self, int error) {
     if (source->kind != SOURCE_CONNECT)
         return;
     if (error && source->connect_state == CONNECT_OPEN)
-        complain (source, "lost", self->peer, error);
+        source_complain (source, "lost", self->peer, error);
     retry_later (source);
 }
 
-static void read_failed (partition_t *self, int error) {
+void partition_failed (partition_t *self, int error) {
     source_t *source = self->source;
     connection_lost (self, error);
     partition_end (self);
@@ -170,7 +166,7 @@ static void learn_size (partition_t *self, size_t count, size_t room) {
         self->read_size /= 2;
 }
 
-static void got (partition_t *self, size_t count) {
+void partition_got (partition_t *self, size_t count) {
     lane_t *lane = lane_of (self->source);
     lane->received = clock_ticks();
     self->end += count;
@@ -208,73 +204,18 @@ void partition_read (partition_t *self) {
     }
     size_t room = self->read_size;
     if (!partition_room (self, room)) {
-        read_failed (self, ENOMEM);
+        partition_failed (self, ENOMEM);
         return;
     }
     ssize_t count = read (self->fd, self->data + self->end, room);
     if (count > 0) {
         learn_size (self, (size_t) count, room);
-        got (self, (size_t) count);
+        partition_got (self, (size_t) count);
         if (self->ended)
-            read_failed (self, 0);
+            partition_failed (self, 0);
     } else if (count == 0 || (errno != EAGAIN && errno != EINTR)) {
-        read_failed (self, count ? errno : 0);
+        partition_failed (self, count ? errno : 0);
     }
-}
-
-/* ---- files and redirected streams: always ready, read in turns ---- */
-
-static bool is_regular (const source_t *self) { return self->kind == SOURCE_FILES || !self->watched; }
-
-/* A followed file that has become shorter was truncated: what is in it now is read from its start. */
-static bool was_truncated (partition_t *self) {
-    struct stat status;
-    off_t at = lseek (self->fd, 0, SEEK_CUR);
-    if (fstat (self->fd, &status) || status.st_size >= at)
-        return false;
-    lane_log (lane_of (self->source), 30, "source %.*s: %s was truncated; reading it from its start",
-              (int) self->source->name_size, self->source->name, self->name);
-    lseek (self->fd, 0, SEEK_SET);
-    self->start = self->end = self->base = 0;
-    self->frame = (frame_state_t){0};
-    return true;
-}
-
-/* True when there may be more at once. */
-static bool read_in_turn (partition_t *self) {
-    if (!partition_room (self, READ_MAX)) {
-        read_failed (self, ENOMEM);
-        return true;
-    }
-    ssize_t count = read (self->fd, self->data + self->end, READ_MAX);
-    if (count < 0 && errno == EINTR)
-        return true;
-    if (count > 0) {
-        got (self, (size_t) count);
-        if (!self->ended)
-            return true;
-    }
-    if (count == 0 && self->source->follow) {
-        self->ready = was_truncated (self);
-        return self->ready;
-    }
-    if (count < 0)
-        complain (self->source, "cannot read", self->name, errno);
-    read_failed (self, 0);
-    return true;
-}
-
-bool source_turn (source_t *self) {
-    bool more = false;
-    if (self->ended || self->paused || !is_regular (self) ||
-        (self->kind != SOURCE_FILES && self->kind != SOURCE_STREAM))
-        return false;
-    for (partition_t *partition = self->partitions, *next; partition && !self->paused; partition = next) {
-        next = partition->next;
-        if (partition->ready)
-            more = read_in_turn (partition) || more;
-    }
-    return more && !self->ended;
 }
 
 /* ---- chunks of sources written in Python ---- */
@@ -298,14 +239,14 @@ void source_chunk (source_t *self, const letter_t *letter) {
     if (!partition)
         partition = partition_new (self, name, (uint32_t) letter->partition_size, -1);
     if (!partition || !partition_room (partition, letter->size)) {
-        complain (self, "cannot take a chunk of", "a new partition", ENOMEM);
+        source_complain (self, "cannot take a chunk of", "a new partition", ENOMEM);
         self->refused++;
         return;
     }
     memcpy (partition->data + partition->end, letter->bytes, letter->size);
-    got (partition, letter->size);
+    partition_got (partition, letter->size);
     if (!set_position (partition, name + letter->partition_size, letter->position_size))
-        complain (self, "cannot keep a position of", partition->name, ENOMEM);
+        source_complain (self, "cannot keep a position of", partition->name, ENOMEM);
     if (partition->ended)
         partition_end (partition);
 }
@@ -317,71 +258,6 @@ void source_end_chunks (source_t *self) {
 }
 
 /* ---- starting, pausing, stopping ---- */
-
-static bool open_file (source_t *self, const char *path) {
-    int fd = open (path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        if (errno == ENOENT && self->follow)
-            return true; /* waited for */
-        complain (self, "cannot open", path, errno);
-        return false;
-    }
-    partition_t *partition = partition_new (self, path, (uint32_t) strlen (path), fd);
-    if (!partition) {
-        close (fd);
-        return false;
-    }
-    partition->ready = true;
-    partition->counted = !self->arrival; /* fixed partitions count from the start (S7) */
-    if (self->follow)
-        inotify_add_watch (self->fd, path, IN_MODIFY);
-    return true;
-}
-
-/* The folder tells of a file that was not there yet. */
-static void watch_folder (source_t *self, const char *path) {
-    char folder[PATH_MAX];
-    const char *slash = strrchr (path, '/');
-    snprintf (folder, sizeof folder, "%.*s", slash ? (int) (slash - path + 1) : 1, slash ? path : ".");
-    if (inotify_add_watch (self->fd, folder, IN_CREATE | IN_MOVED_TO) < 0)
-        complain (self, "cannot watch", folder, errno);
-}
-
-static bool start_following (source_t *self) {
-    self->fd = inotify_init1 (IN_NONBLOCK | IN_CLOEXEC);
-    if (self->fd < 0 || !lane_watch (lane_of (self), self->fd, self, WATCH_FOLLOW, EPOLLIN)) {
-        complain (self, "cannot follow", "files", errno);
-        return false;
-    }
-    for (uint32_t i = 0; i < self->path_count; i++)
-        watch_folder (self, self->paths[i]);
-    return true;
-}
-
-/* Followed files have changed, or appeared. Which ones is not asked: a read of an unchanged one costs little. */
-void source_changed (source_t *self) {
-    char events[4096];
-    while (read (self->fd, events, sizeof events) > 0)
-        continue;
-    for (uint32_t i = 0; i < self->path_count; i++)
-        if (!partition_find (self, self->paths[i], (uint32_t) strlen (self->paths[i])))
-            open_file (self, self->paths[i]);
-    for (partition_t *partition = self->partitions; partition; partition = partition->next)
-        partition->ready = true;
-}
-
-static bool start_files (source_t *self) {
-    if (self->follow && !start_following (self))
-        return false;
-    /* Opened last to first: partitions are a list that grows at its head, and are read in the order given. */
-    for (uint32_t i = self->path_count; i-- > 0;)
-        if (!open_file (self, self->paths[i]))
-            return false;
-    source_refresh (self);
-    if (!self->path_count && self->bounded)
-        source_end (self);
-    return true;
-}
 
 /* One partition on a descriptor that was opened for us. A regular file cannot be waited for: it is read in turns. */
 static bool start_single (source_t *self, const char *name) {
@@ -401,7 +277,7 @@ bool source_start (source_t *self) {
     case SOURCE_CONNECT: self->connect_state = CONNECT_WAITING; return true;
     case SOURCE_DATAGRAM: return start_single (self, "udp");
     case SOURCE_STREAM: return start_single (self, "stdin");
-    case SOURCE_FILES: return start_files (self);
+    case SOURCE_FILES: return source_start_files (self);
     default: return true;
     }
 }
@@ -422,7 +298,7 @@ int64_t source_connect_tick (source_t *self, int64_t now_ns) {
 static void watch_all (source_t *self, bool on) {
     lane_t *lane = lane_of (self);
     for (partition_t *partition = self->partitions; partition; partition = partition->next) {
-        if (partition->fd < 0 || is_regular (self))
+        if (partition->fd < 0 || source_is_read_in_turns (self))
             continue;
         if (on)
             lane_watch (lane, partition->fd, partition, WATCH_PARTITION, EPOLLIN);
