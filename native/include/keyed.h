@@ -5,11 +5,11 @@
  * "window": {…}, "running": {…} (as in a flow's program) or "aggregates": […] (one set of accumulators, no key)}.
  *
  * keyed_add takes a record as a packed list of the values of slots 0, 1, 2 …; it returns enum window_added. Every
- * result is appended to what keyed_take gives: a packed list of the values of the result slots ("aggregates" give
- * theirs at keyed_advance). keyed_freeze appends the state rows: of
+ * result is appended to what keyed_take gives: a packed list of the values of the result slots, a window's followed
+ * by the end_us of window_emit_fn; "aggregates" give theirs at keyed_advance. keyed_freeze appends the state rows: of
  * "aggregates", the accumulators alone. keyed_restore puts accumulators of that form in the place of those held,
- * keyed_merge adds them (both "aggregates" only).
- * keyed_take: the bytes since the last keyed_take, valid until the next call. */
+ * keyed_merge adds them (both "aggregates" only). keyed_take: the bytes since the last one, valid until the next
+ * call. */
 #ifndef BETTONG_KEYED_H
 #define BETTONG_KEYED_H
 

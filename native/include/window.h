@@ -19,7 +19,9 @@ enum { WINDOW_PANES_MAX = 100000 };
 window_t *window_new (const value_t *map, fault_t *fault);
 void window_destroy (window_t **self_p);
 
-/* Called once per result, the result's slots (keys, start, end, aggregates) filled; `key` is the row's key. */
+/* Called once per result, the result's slots (keys, start, end, aggregates) filled; `key` is the row's key. The result speaks
+ * at end_us − 1 µs (S29): the window's end, or for a global window with `every` the multiple that was passed, even
+ * where its slots hold the times of the key's first and last record. */
 typedef void window_emit_fn (void *context, const bkey_t *key, int64_t start_us, int64_t end_us);
 
 enum window_added { WINDOW_ADDED, WINDOW_LATE, WINDOW_FAULT };

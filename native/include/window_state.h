@@ -62,7 +62,7 @@ struct window {
     table_t *table; /* global */
     uint32_t *changed;
     uint32_t changed_count, changed_capacity;
-    int64_t due; /* the next multiple of `every`; INT64_MIN + 1 while no watermark is known */
+    int64_t due; /* the next multiple of `every`, or DUE_UNKNOWN */
 
     frozen_t *frozen;
     uint32_t *sorted;
@@ -71,7 +71,15 @@ struct window {
 
 /* window.c: the result's slots, and the steps behind. */
 void window_give (window_t *self, const bkey_t *key, const void *payload, int64_t start_us, int64_t end_us,
-                  value_t *row, arena_t *scratch, window_emit_fn *emit, void *context);
+                  int64_t speaks_us, value_t *row, arena_t *scratch, window_emit_fn *emit, void *context);
+
+#define DUE_UNKNOWN (INT64_MIN + 1) /* no watermark has been seen: any is due */
+
+/* The last multiple of `every`, beside the offset, at or before a time. */
+static inline int64_t window_floor (const window_t *self, int64_t time_us) {
+    int64_t rest = (time_us - self->offset) % self->every;
+    return time_us - (rest < 0 ? rest + self->every : rest);
+}
 
 /* window_panes.c. The place of the first pane that does not start before `start`. */
 uint32_t window_find (const window_t *self, int64_t start);

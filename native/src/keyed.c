@@ -111,17 +111,19 @@ static buffer_t *open_out (keyed_t *self) {
     return &self->out;
 }
 
-static void write_result (keyed_t *self) {
-    pack_write_list (&self->out, self->result_count);
+/* The result slots, and for a window's result when it speaks. */
+static void write_result (keyed_t *self, const int64_t *end_us) {
+    pack_write_list (&self->out, self->result_count + (end_us ? 1 : 0));
     for (uint32_t i = 0; i < self->result_count; i++)
         pack_write (&self->out, &self->row[self->result_slots[i]]);
+    if (end_us)
+        pack_write_int (&self->out, *end_us);
 }
 
 static void on_result (void *context, const bkey_t *key, int64_t start_us, int64_t end_us) {
     (void) key;
     (void) start_us;
-    (void) end_us;
-    write_result (context);
+    write_result (context, &end_us);
 }
 
 static bool read_record (keyed_t *self, const char *record, size_t size, fault_t *fault) {
@@ -159,7 +161,7 @@ int keyed_add (keyed_t *self, const char *record, size_t size, int64_t time_us, 
                                  on_result, self, fault);
     if (!running_add (self->running, &key, self->row, time_us, &self->scratch, fault))
         return WINDOW_FAULT;
-    write_result (self);
+    write_result (self, NULL);
     return WINDOW_ADDED;
 }
 
@@ -172,7 +174,7 @@ void keyed_advance (keyed_t *self, int64_t watermark_us) {
         window_advance (self->window, watermark_us, self->row, &self->scratch, on_result, self);
     if (self->aggregates &&
         aggregates_result (self->aggregates, self->payload, self->row, &self->scratch, &fault))
-        write_result (self);
+        write_result (self, NULL);
 }
 
 bool keyed_freeze (keyed_t *self, uint64_t *rows) {

@@ -96,7 +96,7 @@ window_t *window_new (const value_t *map, fault_t *fault) {
         return NULL;
     }
     self->advanced = INT64_MIN;
-    self->due = INT64_MIN + 1;
+    self->due = DUE_UNKNOWN;
     if (!load (self, map, fault))
         window_destroy (&self);
     return self;
@@ -144,11 +144,6 @@ static inline bool touch (window_t *self, pane_t *pane, const bkey_t *key, touch
     return true;
 }
 
-static inline int64_t floor_multiple (int64_t time_us, int64_t every, int64_t offset) {
-    int64_t rest = (time_us - offset) % every;
-    return time_us - (rest < 0 ? rest + every : rest);
-}
-
 static bool touched_room (window_t *self, uint32_t count) {
     if (count <= self->touched_capacity)
         return true;
@@ -169,7 +164,7 @@ static inline int64_t count_beyond (const window_t *self, int64_t last, int64_t 
 /* Into every window around the record's time that is still open: into all of them, or none. */
 static enum window_added add_hopping (window_t *self, const bkey_t *key, const value_t *row, int64_t time_us,
                                       int64_t bound, fault_t *fault) {
-    int64_t last = floor_multiple (time_us, self->every, self->offset);
+    int64_t last = window_floor (self, time_us);
     int64_t around = count_beyond (self, last, time_us);
     if (around == 0)
         return WINDOW_ADDED; /* in a gap (S25) */
@@ -206,7 +201,7 @@ static enum window_added add_tumbling (window_t *self, const bkey_t *key, const 
     pane_t *pane = self->last;
     touched_t touched;
     if (unlikely (pane == NULL || time_us < pane->start || time_us >= pane->end)) {
-        int64_t start = floor_multiple (time_us, self->size, self->offset);
+        int64_t start = window_floor (self, time_us);
         if (start + self->size <= bound)
             return WINDOW_LATE;
         pane = window_open (self, window_find (self, start), start, fault);
@@ -251,7 +246,7 @@ int64_t window_due (const window_t *self) {
 }
 
 void window_give (window_t *self, const bkey_t *key, const void *payload, int64_t start_us, int64_t end_us,
-                  value_t *row, arena_t *scratch, window_emit_fn *emit, void *context) {
+                  int64_t speaks_us, value_t *row, arena_t *scratch, window_emit_fn *emit, void *context) {
     fault_t fault = {0};
     size_t mark = arena_mark (scratch);
     key_read (key, row, self->keys, self->key_count);
@@ -260,7 +255,7 @@ void window_give (window_t *self, const bkey_t *key, const void *payload, int64_
     if (self->end_slot != SLOT_NONE)
         row[self->end_slot] = value_time (end_us);
     aggregates_result (self->aggregates, payload, row, scratch, &fault);
-    emit (context, key, start_us, end_us);
+    emit (context, key, start_us, speaks_us);
     arena_release (scratch, mark);
 }
 
@@ -269,8 +264,8 @@ static void close_pane (window_t *self, pane_t *pane, value_t *row, arena_t *scr
     table_row_t found;
     for (uint32_t i = 0; i < table_end (pane->table); i++)
         if (table_at (pane->table, i, &found))
-            window_give (self, &found.key, found.payload, pane->start, pane->end, row, scratch, emit,
-                         context);
+            window_give (self, &found.key, found.payload, pane->start, pane->end, pane->end, row, scratch,
+                         emit, context);
 }
 
 void window_advance (window_t *self, int64_t watermark_us, value_t *row, arena_t *scratch,

@@ -32,13 +32,14 @@ enum window_added window_global_add (window_t *self, const bkey_t *key, value_t 
         }
         return WINDOW_FAULT;
     }
-    if (is_new)
-        global->start = global->end = time_us;
-    if (time_us > global->end)
+    if (is_new || time_us < global->start)
+        global->start = time_us;
+    if (is_new || time_us > global->end)
         global->end = time_us;
     table_mark (self->table, found.index);
     if (self->every == 0) {
-        window_give (self, &found.key, global + 1, global->start, global->end, row, scratch, emit, context);
+        window_give (self, &found.key, global + 1, global->start, global->end, global->end, row, scratch,
+                     emit, context);
     } else if (global->waiting == 0) {
         self->changed[self->changed_count++] = found.index;
         global->waiting = self->changed_count;
@@ -46,7 +47,8 @@ enum window_added window_global_add (window_t *self, const bkey_t *key, value_t 
     return WINDOW_ADDED;
 }
 
-/* The keys changed since the last results, in the order of their first change. */
+/* The keys changed since the last results, in the order of their first change. They speak at the multiple that the
+ * watermark has passed: a window behind must not find them late only because a key has been silent for long (S29). */
 static void give_changed (window_t *self, value_t *row, arena_t *scratch, window_emit_fn *emit,
                           void *context) {
     table_row_t found;
@@ -54,9 +56,11 @@ static void give_changed (window_t *self, value_t *row, arena_t *scratch, window
         if (!table_at (self->table, self->changed[i], &found))
             continue;
         global_row_t *global = found.payload;
+        int64_t speaks_us = self->due == DUE_UNKNOWN ? global->end : self->due;
         global->waiting = 0;
         table_mark (self->table, found.index);
-        window_give (self, &found.key, global + 1, global->start, global->end, row, scratch, emit, context);
+        window_give (self, &found.key, global + 1, global->start, global->end, speaks_us, row, scratch, emit,
+                     context);
     }
     self->changed_count = 0;
 }
@@ -67,14 +71,14 @@ void window_global_advance (window_t *self, int64_t watermark_us, value_t *row, 
                             window_emit_fn *emit, void *context) {
     if (self->every == 0 || watermark_us == INT64_MIN)
         return;
-    if (watermark_us >= self->due && (self->due != INT64_MIN + 1 || watermark_us == INT64_MAX))
+    bool is_last = watermark_us == INT64_MAX;
+    if (is_last || (self->due != DUE_UNKNOWN && watermark_us >= self->due))
         give_changed (self, row, scratch, emit, context);
-    if (watermark_us < self->due)
+    if (is_last || watermark_us < self->due)
         return;
-    if (watermark_us > WINDOW_TIME_MAX || watermark_us < -WINDOW_TIME_MAX) {
-        self->due = watermark_us > 0 ? INT64_MAX : -WINDOW_TIME_MAX;
-        return;
-    }
-    int64_t rest = (watermark_us - self->offset) % self->every;
-    self->due = watermark_us - (rest < 0 ? rest + self->every : rest) + self->every;
+    if (watermark_us > WINDOW_TIME_MAX)
+        watermark_us = WINDOW_TIME_MAX;
+    if (watermark_us < -WINDOW_TIME_MAX)
+        watermark_us = -WINDOW_TIME_MAX;
+    self->due = window_floor (self, watermark_us) + self->every;
 }
