@@ -163,7 +163,8 @@ class Compiler:
                 code, result = compile_condition(
                     sink.where, cursor.record.slots(fields_of(sink.where)), self.parts.slots
                 )
-                cursor.add(self.parts, "where", code=code, result=result)
+                event = self.parts.layout(cursor.record, port.unit, whole=False)
+                cursor.add(self.parts, "where", code=code, result=result, layout=event)
             layout = self.parts.layout(cursor.record, port.unit, whole=True)
             cursor.add(self.parts, "emit", sink=index, layout=layout)
         format_entry = {"kind": sink.format.kind, **sink.format.options, "frame": _sink_frame(sink)}

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from appliance.expression import Field, Node, fields_of
+from appliance.expression import Compare, Conditional, Constant, Field, Node, fields_of
 from appliance.native import lib
 from appliance.plan.code import compile_condition, compile_expressions, compile_operands
 from appliance.plan.logical import Aggregate, PythonStep, Running, Step, Window
@@ -47,11 +47,10 @@ class StepCompiler:
         self.step = step
         self.index = len(parts.steps)
         parts.steps.append(step.name)
-        self.first = len(parts.ops)
+        self.ops: list[dict[str, Any]] = []  # its own, without those of a merge before it
 
     def compile(self, inputs: list[Port]) -> dict[str, Port]:
         port = merge(self.parts, inputs)
-        self.first = len(self.parts.ops)
         self.port = port
         self.cursor = Cursor(port.record, [port.next], port.unit)
         self.entering = self.parts.layout(port.record, port.unit, whole=False)
@@ -66,17 +65,19 @@ class StepCompiler:
             self.key_by()
         self.operate()
         if step.having is not None:
-            self.condition(step.having)
-        if len(self.parts.ops) == self.first:
+            self.having(step.having)
+        if not self.ops:
             self.add("compute")
-        self.parts.ops[self.first]["enters"] = True
-        self.parts.ops[-1]["leaves"] = True
+        self.ops[0]["enters"] = True
+        self.ops[-1]["leaves"] = True
         assert len(self.cursor.ends) == 1
         out = Port(self.cursor.record, self.cursor.ends[0], port.sources, port.unit, port.arrival)
         return {step.name: out, **self.ports}
 
     def add(self, kind: str, /, **entry: Any) -> dict[str, Any]:
-        return self.cursor.add(self.parts, kind, step=self.index, layout=self.entering, **entry)
+        entry = {"step": self.index, "layout": self.entering, **entry}
+        self.ops.append(self.cursor.add(self.parts, kind, **entry))
+        return self.ops[-1]
 
     def slots(self, *nodes: Node | None) -> dict[str, int]:
         names = frozenset[str]().union(*(fields_of(node) for node in nodes if node is not None))
@@ -85,6 +86,12 @@ class StepCompiler:
     def condition(self, node: Node) -> None:
         code, result = compile_condition(node, self.slots(node), self.parts.slots)
         self.add("where", code=code, result=result)
+
+    def having(self, node: Node) -> None:
+        """A condition on what the operation gave: that is the record that its error is about."""
+        layout = self.parts.layout(self.cursor.record, self.port.unit, whole=False)
+        code, result = compile_condition(node, self.slots(node), self.parts.slots)
+        self.add("where", code=code, result=result, layout=layout)
 
     def reshape(self) -> None:
         """`set`, `select` and `drop` all see the record as it entered the table (S24)."""
@@ -160,7 +167,7 @@ class StepCompiler:
                 entry[role] = -1
                 if node is not None:
                     entry[role] = len(arguments)
-                    arguments.append(node)
+                    arguments.append(node if role == "where" else guarded(node, aggregate.where))
             entries.append(entry)
         code, places = compile_operands(arguments, self.slots(*arguments), self.parts.slots)
         for entry in entries:
@@ -252,3 +259,11 @@ class StepCompiler:
         if record.origin is None or names is None:
             return record
         return Record(self.parts.missing, record.slots(names))
+
+
+def guarded(node: Node, where: Node | None) -> Node:
+    """An argument of an aggregate with a condition of its own: what is computed is only computed
+    where that holds, so that `sum(a / b, where = b != 0)` never divides by zero."""
+    if where is None or isinstance(node, (Field, Constant)):
+        return node
+    return Conditional(Compare(where, ("==",), (Constant(True),)), node, Constant(None))
