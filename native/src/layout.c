@@ -155,15 +155,14 @@ static bool next_of_rest (const layout_t *self, const value_t *row, layout_curso
         const char *p = pack_read (cursor->next, end, &name);
         if (!p || !(cursor->next = pack_read (p, end, &out->value)))
             break;
+        if (self->hidden_count && is_hidden (self, name.p, name.size))
+            continue; /* an entry of that name was put there after the field was dropped: at the end */
         uint32_t entry = find_entry (self, name.p, name.size, cursor->entry);
         out->name = name.p;
         out->name_size = name.size;
         out->entry = NULL;
-        if (entry == self->count) {
-            if (self->hidden_count == 0 || !is_hidden (self, name.p, name.size))
-                return true;
-            continue;
-        }
+        if (entry == self->count)
+            return true;
         uint64_t bit = (uint64_t) 1 << (entry % 64), *seen = &cursor->seen[entry / 64];
         bool is_first = !(*seen & bit);
         *seen |= bit;
