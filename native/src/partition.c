@@ -169,6 +169,10 @@ static void run_row (partition_t *self) {
         flow_run (flow, &source->late);
         return;
     }
+    /* A partition that appears or returns may be behind the steps it reaches: their watermarks stay as they are now,
+     * whatever it brings (S7). */
+    if (unlikely (!self->counted || self->idle))
+        flow_advance (flow);
     int64_t time_us = flow->time_us;
     flow_run (flow, &source->next);
     if (time_us > self->max_time_us)

@@ -272,6 +272,8 @@ static bool start_single (source_t *self, const char *name) {
 
 bool source_start (source_t *self) {
     self->counts = self->arrival;
+    if (self->arrival) /* nothing that arrives from now on is older */
+        self->watermark_us = lane_of (self)->now_us;
     switch (self->kind) {
     case SOURCE_LISTEN: listen_again (self); return self->watched;
     case SOURCE_CONNECT: self->connect_state = CONNECT_WAITING; return true;

@@ -30,7 +30,7 @@ void source_refresh (source_t *self) {
 void source_saw (partition_t *self, int64_t time_us) {
     source_t *source = self->source;
     self->max_time_us = time_us;
-    self->watermark_us = time_us - source->late_us;
+    self->watermark_us = time_us < INT64_MIN + source->late_us ? INT64_MIN : time_us - source->late_us;
     bool joined = !self->counted || self->idle;
     self->counted = true;
     self->idle = false;
