@@ -339,6 +339,8 @@ static void load_key (loader_t *self, op_t *op, const value_t *map) {
 static void load_state (loader_t *self, op_t *op, const value_t *map) {
     if (op->kind == OP_KIND_WINDOW && !(op->window = window_new (map, self->fault)))
         self->good = false;
+    if (op->window && (op->due = window_due (op->window)) < self->flow->due)
+        self->flow->due = op->due;
     if (op->kind == OP_KIND_RUNNING && !(op->running = running_new (map, self->fault)))
         self->good = false;
     if (op->kind != OP_KIND_PYTHON)
