@@ -48,9 +48,13 @@ def run_flow(
 
 
 class LaneRun:
-    """A lane with one flow, driven by hand. Use it in a `with`."""
+    """A lane with one flow, driven by hand. Use it in a `with`.
 
-    def __init__(self, plan: Plan, *, start_us: int = START_US) -> None:
+    `live`: its sources may always bring more, as sockets do, so that time moves on when they are
+    all silent (S7).
+    """
+
+    def __init__(self, plan: Plan, *, start_us: int = START_US, live: bool = False) -> None:
         program = compile_plan(plan)
         self.plan = plan
         self.logs: list[str] = []  # what the lane said
@@ -62,7 +66,7 @@ class LaneRun:
         self._now_ns = 1_000_000_000_000
         self._wall_us = start_us
         for entry in program.document["sources"]:
-            entry.update(kind="chunks", bounded=True, replayable=True)
+            entry.update(kind="chunks", bounded=not live, replayable=True)
         for entry in program.document["sinks"]:
             entry.update(kind="memory")
         self._functions = load_functions(plan, program.functions)
