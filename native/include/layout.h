@@ -2,8 +2,8 @@
  * slots.
  *
  * A closed layout is its entries. An open one starts from a packed map (`rest_slot`): its fields in their
- * own order, an entry of the same name taking the field's place, names in `hidden` left out; then the
- * entries whose names the map did not have. Entries that are MISSING are left out. This is what a Python
+ * own order, names in `hidden` left out, an entry of the same name taking the field's place; then the
+ * entries whose names have not come yet. Entries that are MISSING are left out. This is what a Python
  * dict would give. */
 #ifndef BETTONG_LAYOUT_H
 #define BETTONG_LAYOUT_H

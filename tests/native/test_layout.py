@@ -52,10 +52,8 @@ def model(rest: dict[str, Any], entries: dict[str, Any], hidden: set[str]) -> di
     """What layout.h promises, in Python."""
     record = {}
     for name, value in rest.items():
-        if name in entries:
-            record[name] = entries[name]
-        elif name not in hidden:
-            record[name] = value
+        if name not in hidden:
+            record[name] = entries.get(name, value)
     for name, value in entries.items():
         record.setdefault(name, value)
     return {name: value for name, value in record.items() if value is not MISSING}
