@@ -13,7 +13,7 @@ ROOT = HERE.parent
 FLOWS = HERE / "flows"
 BUILT = ROOT / "build" / "bench"
 COMPILER = shlex.split(os.environ.get("CC", "cc"))
-FLAGS = ["-std=c11", "-O2", "-D_GNU_SOURCE", "-Wall", "-Wextra"]
+FLAGS = ["-std=c11", "-O3", "-D_GNU_SOURCE", "-Wall", "-Wextra"]
 SOURCES = {
     "limit": ["limit.c", "reading.c"],
     "echo": ["echo.c", "reading.c"],

@@ -43,7 +43,7 @@ CPU is user and system time of all processes of a side. What a run on a short in
 off, so that starting an interpreter does not count; its row stands by itself. Ours and the other
 side run by turns, {rounds} rounds; a ratio is taken within a round and the table shows the median.
 The inputs are made by `inputs.py`, the same on every machine, the C programs by the system's
-compiler with -O2. A wall-clock figure depends on what else the machine does; the ratios hardly do.
+compiler with -O3. A wall-clock figure depends on what else the machine does; the ratios hardly do.
 """
 
 
