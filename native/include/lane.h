@@ -68,7 +68,7 @@ typedef struct lane {
     histogram_t *latency, *closing, *pause;
 } lane_t;
 
-/* The GIL: taken at the first row of a buffer that meets Python, kept to the end of the buffer or GIL_HOLD_NS. */
+/* The GIL: taken at the first row that meets Python, kept to the end of the turn or GIL_HOLD_NS. */
 void lane_gil_take (lane_t *self);
 void lane_gil_drop (lane_t *self);
 /* Between events: give it back when it has been held for long. */
@@ -87,7 +87,7 @@ void lane_unwatch (lane_t *self, int fd);
 
 void lane_log (lane_t *self, uint32_t level, const char *format, ...) __attribute__ ((format (printf, 3, 4)));
 
-/* At the end of every buffer: results to the sinks, the GIL back, counters published. */
+/* At the end of every buffer: results to the sinks, counters published; the GIL back when it was held for long. */
 void lane_flush (lane_t *self);
 
 /* cut.c */

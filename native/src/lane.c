@@ -152,7 +152,7 @@ static void push_back (flow_t *flow) {
 
 void lane_flush (lane_t *self) {
     if (self->gil_held)
-        lane_gil_drop (self);
+        lane_gil_rest (self, clock_ticks());
     for (uint32_t f = 0; f < self->flow_count; f++) {
         flow_t *flow = self->flows[f];
         bool flushed = false;
@@ -401,6 +401,8 @@ int lane_turn (lane_t *self) {
         handle (self, &events[i]);
     self->more = read_files (self);
     self->next_ns = tick (self);
+    if (self->gil_held)
+        lane_gil_drop (self); /* before it waits */
     return ending (self);
 }
 
