@@ -11,6 +11,7 @@ import click
 
 from appliance.cli.columns import columns
 from appliance.metrics.histogram import QUANTILES
+from appliance.metrics.summary import time_words
 from appliance.supervisor.admin import ask_status
 from appliance.supervisor.folder import data_folder
 
@@ -41,7 +42,8 @@ def table(status: Mapping[str, Any]) -> list[str]:
         *_latencies(status),
     ]
     for worker in status["workers"]:
-        restarts = f", {worker['restarts']} restarts" if worker["restarts"] else ""
+        count = worker["restarts"]
+        restarts = f", started again {count} time{'s' * (count != 1)}" if count else ""
         lines.append(f"worker {worker['name']}: {worker['state']}{restarts}")
     for flow in status["flows"]:
         lines += ["", *_flow(flow)]
@@ -53,7 +55,7 @@ def _latencies(status: Mapping[str, Any]) -> list[str]:
     names = (("latency_us", "in process"), ("closing_us", "closing"), ("pause_us", "cut pause"))
     for key, name in names:
         if status[key]["count"]:
-            values = [f"{share} {status[key][share]:,.4g} µs" for share, _ in QUANTILES]
+            values = [f"{share} {time_words(status[key][share])}" for share, _ in QUANTILES]
             rows.append([name, *values])
     return columns(rows)
 

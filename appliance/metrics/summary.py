@@ -19,17 +19,22 @@ def summary_lines(document: Mapping[str, Any], seconds: float) -> list[str]:
     results = sum(sink["records"] for flow in flows for sink in flow["sinks"])
     rate = events / seconds if seconds > 0 else 0.0
     lines = [
-        f"{events:,} events in {seconds:.2f} s ({rate:,.0f}/s), "
-        f"{size_words(bytes_in)} in, {results:,} results out"
+        f"{events:,} {'event' if events == 1 else 'events'} in {seconds:.2f} s ({rate:,.0f}/s), "
+        f"{size_words(bytes_in)} in, {results:,} {'result' if results == 1 else 'results'} out"
     ]
     latency = document["latency_us"]
     if latency["count"]:
-        values = "  ".join(f"{name} {_micros(latency[name])}" for name, _ in QUANTILES)
+        values = "  ".join(f"{name} {time_words(latency[name])}" for name, _ in QUANTILES)
         lines.append(f"in-process latency: {values}")
     late = sum(step["late"] for flow in flows for step in flow["steps"])
+    future = sum(source["future"] for flow in flows for source in flow["sources"])
     errors = sum(flow["errors"] for flow in flows)
-    if late or errors:
-        lines.append(f"{errors:,} records set aside as errors, {late:,} late" + _reasons(flows))
+    if late or future:
+        counts = [(late, "too late for a window"), (future, "too far ahead of the clock")]
+        lines.append(", ".join(f"{count:,} {words}" for count, words in counts if count))
+    if errors:
+        noun = "record" if errors == 1 else "records"
+        lines.append(f"{errors:,} {noun} set aside as errors{_reasons(flows)}")
     for flow in flows:
         lines += [_error(flow["name"], error) for error in flow["last_errors"][-_ERRORS_SHOWN:]]
     return lines
@@ -59,9 +64,12 @@ def size_words(size: float) -> str:
     raise AssertionError("the last unit takes everything")
 
 
-def _micros(value: float | None) -> str:
+def time_words(value: float | None) -> str:
+    """`12.5 µs`, `3.4 ms` or `1.2 s` for so many microseconds; three digits or so."""
     if value is None:
         return "–"
+    if value >= 1e6:
+        return f"{value / 1e6:,.3g} s"
     if value >= 1000:
         return f"{value / 1000:,.3g} ms"
     return f"{value:.3g} µs"

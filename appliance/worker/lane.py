@@ -12,10 +12,12 @@ from typing import Any
 
 import msgpack
 
+from appliance import clock
 from appliance.errors import BettongError
 from appliance.native import address, ffi, lib, read_packed
 
 _MESSAGE_BYTES = 1024
+_TIME_EXTENSION = 1  # microseconds since 1970, signed, eight bytes (pack_put.h)
 
 
 @dataclass(frozen=True)
@@ -141,9 +143,11 @@ class Lane:
         )
 
     def last_errors(self) -> list[dict[str, Any]]:
-        """The error records kept where no sink takes them (S3)."""
+        """The error records kept where no sink takes them (S3), times as text."""
         packed = read_packed(lambda out, size: int(lib.lane_last_errors(self._self, out, size)))
-        unpacker = msgpack.Unpacker(strict_map_key=False, unicode_errors="replace")
+        unpacker = msgpack.Unpacker(
+            strict_map_key=False, unicode_errors="replace", ext_hook=_extension
+        )
         unpacker.feed(packed)
         return list(unpacker)
 
@@ -153,6 +157,12 @@ class Lane:
         lib.lane_destroy(holder)
         self._self = ffi.NULL
         self._functions.clear()
+
+
+def _extension(code: int, data: bytes) -> object:
+    if code == _TIME_EXTENSION:
+        return clock.utc_text(int.from_bytes(data, "big", signed=True))
+    return data
 
 
 def _unpack_map(packed: bytes) -> dict[str, Any]:

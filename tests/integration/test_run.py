@@ -40,7 +40,7 @@ def test_a_file_becomes_windows_in_a_file_and_a_summary(tmp_path: Path) -> None:
     assert (tmp_path / "out.json").read_text() == WINDOW_ONE + WINDOW_TWO
     words = ended.stderr.decode()
     assert "4 events in " in words
-    assert "1 records set aside as errors, 0 late (1 decode)" in words
+    assert "1 record set aside as errors (1 decode)" in words
     assert not (tmp_path / ".bettong").exists()
 
 

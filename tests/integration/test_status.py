@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from integration.processes import (
@@ -33,6 +34,13 @@ def test_a_running_flow_tells_its_figures(tmp_path: Path) -> None:
         assert (step["name"], step["in"], step["out"], step["keys"]) == ("average", 3, 1, 1)
         assert (sink["name"], sink["records"], sink["queued"]) == ("out", 1, 0)
         assert found["reasons"] == {"decode": 1}
+        (error,) = found["last_errors"]
+        assert (error["reason"], error["source"], error["raw"]) == (
+            "decode",
+            "readings",
+            "bm9uc2Vuc2U=",
+        )
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", error["time"])
         assert status["state"] == "running"
         assert status["latency_us"]["count"] >= 3
         assert status["workers"][0]["pid"] in flow.worker_pids()

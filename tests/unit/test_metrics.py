@@ -16,7 +16,7 @@ from appliance.metrics.histogram import (
     quantile,
 )
 from appliance.metrics.status import document
-from appliance.metrics.summary import size_words, summary_lines
+from appliance.metrics.summary import size_words, summary_lines, time_words
 
 
 @given(st.integers(0, 2**62))
@@ -100,22 +100,37 @@ def test_the_table_names_everything() -> None:
         "decode 1",
     ):
         assert words in text
-    assert "worker shared: running, 1 restarts" in text
+    assert "worker shared: running, started again 1 time" in text
 
 
 def test_the_summary_has_rates_percentiles_and_what_went_wrong() -> None:
     lines = summary_lines(document("stopping", [], [reply("a", 3000)]), 1.5)
     assert lines[0] == "3,000 events in 1.50 s (2,000/s), 77 bytes in, 3 results out"
     assert lines[1].startswith("in-process latency: p50 0.1 µs  p95 0.1 µs")
-    assert lines[2] == "1 records set aside as errors, 2 late (1 decode)"
-    assert len(lines) == 3
+    assert lines[2] == "2 too late for a window"
+    assert lines[3] == "1 record set aside as errors (1 decode)"
+    assert len(lines) == 4
+
+
+def test_the_summary_does_not_pass_over_records_of_the_future() -> None:
+    """S8: they go no further than `SOURCE.late`, so that somebody has to say it."""
+    ahead = reply("a", 3000)
+    ahead["metrics"]["sources"][0]["future"] = 7
+    lines = summary_lines(document("stopping", [], [ahead]), 1.5)
+    assert lines[2] == "2 too late for a window, 7 too far ahead of the clock"
+
+
+def test_times_are_said_in_the_unit_that_fits() -> None:
+    values = (None, 0.25, 82.944, 9699.0, 26_870.0, 1_250_000.0)
+    words = ["–", "0.25 µs", "82.9 µs", "9.7 ms", "26.9 ms", "1.25 s"]
+    assert [time_words(value) for value in values] == words
 
 
 def test_the_summary_shows_the_last_errors_that_no_sink_took() -> None:
     error = {"flow": "a", "step": None, "source": "in", "position": 7, "reason": "decode"}
     last = reply("a", 1) | {"errors": [error | {"message": f"no {n}"} for n in range(5)]}
     lines = summary_lines(document("stopping", [], [last]), 1.0)
-    assert lines[3:] == [f"  a.in at 7: decode: no {n}" for n in (2, 3, 4)]
+    assert lines[4:] == [f"  a.in at 7: decode: no {n}" for n in (2, 3, 4)]
 
 
 def test_sizes_are_said_in_decimal_units() -> None:
