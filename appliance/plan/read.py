@@ -89,11 +89,14 @@ def _settings(top: Table) -> Settings:
     default = Settings()
     if table is None:
         return default
+    on_error = table.choice("on_error", ("output", "stop"), default.on_error)
+    # A flow that stops ends its lane, so by itself it gets one that no other flow runs in.
+    worker = "own" if on_error == "stop" else default.worker
     settings = Settings(
         table.duration("commit_every", default.commit_every_us, least_us=1_000),
-        table.choice("on_error", ("output", "stop"), default.on_error),
+        on_error,
         table.size("memory", default.memory_bytes),
-        table.choice("worker", ("shared", "own"), default.worker),
+        table.choice("worker", ("shared", "own"), worker),
         table.duration("step_timeout", default.step_timeout_us, least_us=1_000),
         table.choice("clock", ("system", "event"), default.clock),
     )
