@@ -7,12 +7,14 @@ It is the ordinary machinery on an ordinary flow file, so that what it shows is 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
+from appliance import clock
 from appliance.cli.run import show_failures, show_summary
 from appliance.errors import EXIT_DONE
 from appliance.limits import DEMO_LINE_MAX_BYTES
@@ -21,12 +23,12 @@ from appliance.supervisor.main import RunOptions, Supervisor
 
 FLOW = Path(__file__).resolve().parent.parent / "demo" / "demo.toml"
 
-_NEXT = f"""
-What you saw is {FLOW}
+_NEXT = """
+What you saw is {flow}
 Try next:
-  bettong explain {FLOW}
-  cp {FLOW} my.toml     # change it, then:
-  bettong check my.toml && bettong run my.toml"""
+  {bettong} explain {flow}
+  cp {flow} my.toml     # change it, then:
+  {bettong} check my.toml && {bettong} run my.toml"""
 
 
 @click.command()
@@ -56,8 +58,19 @@ def command(count: int | None, seconds: float | None, rate: str | None) -> int:
     show_failures(outcome)
     show_summary(outcome, log)
     if outcome.code == EXIT_DONE:
-        print(_NEXT, file=sys.stderr)
+        print(_NEXT.format(flow=FLOW, bettong=_as_called()), file=sys.stderr)
     return outcome.code
+
+
+def _as_called() -> str:
+    """What to type for this program: its name where the shell finds it, else its path."""
+    called = Path(sys.argv[0])
+    found = shutil.which("bettong")
+    if called.name != "bettong" or (
+        found is not None and called.exists() and called.samefile(found)
+    ):
+        return "bettong"
+    return str(called)
 
 
 class _Table:
@@ -72,6 +85,7 @@ class _Table:
 
     def __enter__(self) -> _Table:
         self._live.__enter__()
+        self._live.update("The first windows close in two seconds. Ctrl-C ends it.", refresh=True)
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -89,13 +103,13 @@ class _Table:
     def _drawn(self) -> Any:
         from rich.table import Table
 
-        table = Table(title="temperatures, windows of 2 s")
+        table = Table(title="temperatures, windows of 2 s", caption="Ctrl-C ends it")
         table.add_column("machine")
-        for name in ("window", "events", "mean", "low", "high"):
+        for name in ("from (UTC)", "events", "mean", "low", "high"):
             table.add_column(name, justify="right")
         for machine in sorted(self._rows):
             row = self._rows[machine]
-            window = f"{row['window_start'] / 1000 % 60:.0f} s"
+            window = clock.utc_text(row["window_start"] * 1000)[11:19]
             figures = (f"{row[name]:.2f}" for name in ("mean", "low", "high"))
             table.add_row(machine, window, str(row["n"]), *figures)
         return table

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from integration.processes import BETTONG, PATIENCE_S, run, running
+from integration.processes import BETTONG, PATIENCE_S, ROOT, run, running
 
 
 def test_without_a_terminal_it_is_plain_json_lines_and_says_what_to_try_next(
@@ -56,6 +57,26 @@ def test_on_a_terminal_it_is_a_table_that_lives(tmp_path: Path) -> None:
     os.close(ours)
     assert "temperatures, windows of 2 s" in shown.decode()
     assert "boiler" in shown.decode()
+    assert shown.decode().index("The first windows close") < shown.decode().index("boiler")
+    assert re.search(r"boiler *│ +\d\d:\d\d:\d\d │", shown.decode())
+
+
+def test_what_to_try_next_can_be_typed_as_it_stands(tmp_path: Path) -> None:
+    """Where the shell does not find the program by its name, its path is shown."""
+    program = ROOT / ".venv" / "bin" / "bettong"
+    if not program.exists():
+        pytest.skip("make build has not left a bettong in .venv/bin")
+    for path, shown in (("/usr/bin:/bin", str(program)), (str(program.parent), "bettong")):
+        ended = subprocess.run(
+            [program, "demo", "--count", "10"],
+            cwd=tmp_path,
+            env={**os.environ, "PATH": path},
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=True,
+        )
+        assert f"\n  {shown} check my.toml" in ended.stderr
 
 
 @pytest.mark.parametrize(
