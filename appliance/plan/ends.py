@@ -77,7 +77,7 @@ def read_connector(
         )
         return None
     if name == "connector":
-        _check_user_connector(table, options, base)
+        _check_user_connector(table, role, options, base)
         return name, _frozen(options), None
     cls: type = connect.source_class(name) if role == "source" else connect.sink_class(name)
     for fault in connect.check_options(cls, options, base):
@@ -103,7 +103,7 @@ def _frozen(options: Mapping[str, Any]) -> Mapping[str, Any]:
     }
 
 
-def _check_user_connector(table: Table, options: Mapping[str, Any], base: str) -> None:
+def _check_user_connector(table: Table, role: str, options: Mapping[str, Any], base: str) -> None:
     """`connector = { path = "modbus.py:Modbus", host = "…" }`, without running the file."""
     path = options.get("path")
     if not isinstance(path, str):
@@ -116,11 +116,21 @@ def _check_user_connector(table: Table, options: Mapping[str, Any], base: str) -
     elif found.kind in ("function", "async"):
         table.fault(place, f"{path} is a function; a connector is a class")
     elif found.kind == "class" and not found.open_bases:
+        name = path.rpartition(":")[2]
+        if found.bare:
+            remedy = f'put @{role}("{name.lower()}") of appliance.connect above it'
+            table.fault(place, f"{name} is a plain class, no connector", remedy)
+            return
+        verbs = ("open", "read" if role == "source" else "write", "close")
+        missing = [f"{verb}()" for verb in verbs if verb not in found.methods]
+        if missing and "native" not in found.methods:
+            remedy = f"a {role} has " + ", ".join(f"{verb}()" for verb in verbs)
+            table.fault(place, f"{name} has no {' and no '.join(missing)}", remedy)
         for key in options:
             if key != "path" and key not in found.settings:
-                place = table.locator.key((*table.path, "connector", key))
-                message = f"{path.rpartition(':')[2]} has no field {key!r}"
-                table.fault(place, message, nearest(key, sorted(found.settings)))
+                at = table.locator.key((*table.path, "connector", key))
+                remedy = nearest(key, sorted(found.settings))
+                table.fault(at, f"{name} has no field {key!r}", remedy)
 
 
 def is_exact(name: str, cls: type | None) -> bool:

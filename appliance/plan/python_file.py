@@ -34,6 +34,7 @@ class Found:
         frozenset()
     )  # names with an annotation in a class's body: a dataclass's fields
     bases: frozenset[str] = frozenset()  # what stands behind a class's name, without its modules
+    bare: bool = False  # a class with neither base nor decorator: it is just what is written there
 
 
 def look(reference: str, base: str, place: Place) -> Found | Fault:
@@ -113,7 +114,10 @@ def _found(node: ast.AST, names: dict[str, ast.AST]) -> Found:
     if isinstance(node, ast.ClassDef):
         methods, settings, is_open = _members(node, names, set())
         bases = frozenset(ast.unparse(base).rpartition(".")[2] for base in node.bases)
-        return Found("class", 0, None, frozenset(methods), is_open, frozenset(settings), bases)
+        bare = not node.bases and not node.decorator_list
+        return Found(
+            "class", 0, None, frozenset(methods), is_open, frozenset(settings), bases, bare
+        )
     return Found("unknown")
 
 
@@ -135,6 +139,10 @@ def _members(
     others."""
     seen.add(node.name)
     methods = {item.name for item in node.body if isinstance(item, ast.FunctionDef)}
+    assigned = [
+        target for item in node.body if isinstance(item, ast.Assign) for target in item.targets
+    ]
+    methods |= {target.id for target in assigned if isinstance(target, ast.Name)}
     settings = {
         item.target.id
         for item in node.body

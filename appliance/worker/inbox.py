@@ -104,12 +104,13 @@ class SourceThread(threading.Thread):
                 # A source that was stopped has not ended: its open windows stay open.
                 self._lane.mail_end(self._flow, self._end.index)
                 return
+            data = None if chunk is None else _data_of(chunk)
             if backoff.failures:
                 self._log.info("source works again", flow=self._end.flow, source=self._end.name)
                 backoff.reset()
             self.state = "open"
-            if chunk is not None:
-                self._hand_over(chunk)
+            if chunk is not None and data is not None:
+                self._hand_over(chunk, data)
 
     def _see_off(self, connector: Any) -> None:
         """Nothing more is read; what was is acknowledged as it is committed, to the last."""
@@ -118,9 +119,8 @@ class SourceThread(threading.Thread):
                 self._acknowledge(connector)
         self._acknowledge(connector)
 
-    def _hand_over(self, chunk: Chunk) -> None:
+    def _hand_over(self, chunk: Chunk, data: bytes) -> None:
         """Mail one chunk; wait as long as the lane has no room for it."""
-        data = chunk.data if isinstance(chunk.data, bytes) else frame_messages(chunk.data)
         wait_s = INBOX_WAIT_FIRST_S
         while not self._lane.mail_chunk(
             self._flow, self._end.index, chunk.partition.encode(), chunk.position, data
@@ -150,6 +150,19 @@ class SourceThread(threading.Thread):
                 error=f"{type(error).__name__}: {error}",
             )
         self._stopping.wait(backoff.next_s())
+
+
+def _data_of(chunk: object) -> bytes:
+    """The bytes for the lane. TypeError when `read` gave something that the contract does not know:
+    then it has not worked."""
+    if not isinstance(chunk, Chunk):
+        raise TypeError(f"read() gave a {type(chunk).__name__}, not a Chunk or None")
+    if not isinstance(chunk.position, bytes) or not isinstance(chunk.partition, str):
+        raise TypeError("a Chunk's position is bytes and its partition a str")
+    data: Any = chunk.data
+    if isinstance(data, str):
+        raise TypeError("a Chunk's data is bytes, not a str")
+    return data if isinstance(data, bytes) else frame_messages(data)
 
 
 def frame_messages(messages: Any) -> bytes:

@@ -155,7 +155,8 @@ def test_details_stand_with_what_they_are_about(folder: Path) -> None:
 )
 def test_sources(folder: Path, text: str, line: str) -> None:
     (folder / "own.py").write_text(
-        "class Plain:\n    def read(self, limit): pass\n"
+        "@source('plain')\nclass Plain:\n    def read(self, limit): pass\n"
+        "    def open(self, positions): pass\n    def close(self): pass\n"
         "class Acknowledged(Plain):\n    def committed(self, positions): pass\n"
         "class Replay(Plain):\n    def replayable(self): return True\n"
     )
@@ -239,9 +240,10 @@ def test_a_promise_is_as_strong_as_both_ends(source: str, delivery: str, promise
 
 
 def test_a_users_source_of_messages_has_nothing_to_frame(folder: Path) -> None:
+    verbs = "open = read = close = None"
     bases = {"A": "Messages", "B": "connect.Messages", "C": "object"}
     (folder / "mine.py").write_text(
-        "".join(f"class {name}({base}):\n    pass\n" for name, base in bases.items())
+        "".join(f"class {name}({base}):\n    {verbs}\n" for name, base in bases.items())
     )
     for name, base in bases.items():
         source = f'[source.mine]\nconnector = {{ path = "mine.py:{name}" }}\n'

@@ -19,6 +19,9 @@ def folder(tmp_path: Path) -> Path:
         "def total(state, event): return state\n"
         "async def later(event): return event\n"
         "class State: pass\n"
+        "class Plain:\n    def __init__(self, a): self.a = a\n"
+        "@dataclass\nclass Made:\n    n: int = 0\n"
+        "    def open(self, positions): pass\n    def read(self, limit): pass\n"
     )
     return tmp_path
 
@@ -128,7 +131,9 @@ def test_windows_of_later_versions_are_named_plainly(folder: Path, text: str, me
         ("[source.x]\nconnector = { host = 'x' }", "'path' is missing"),
         ("[source.x]\nconnector = { path = 'none.py:X' }", "cannot be read"),
         ("[source.x]\nconnector = { path = 'score.py:score' }", "a connector is a class"),
-        ("[source.x]\nconnector = { path = 'score.py:State', a = 1 }", "has no field 'a'"),
+        ("[source.x]\nconnector = { path = 'score.py:Made', a = 1 }", "has no field 'a'"),
+        ("[source.x]\nconnector = { path = 'score.py:Made' }", "Made has no close()"),
+        ("[source.x]\nconnector = { path = 'score.py:Plain' }", "Plain is a plain class, no conn"),
         ("[source.Xa]\nstdin = { }", "is not a name"),
         ("[source.errors]\nstdin = { }", "is reserved"),
         ("[source.x]\nstdin = { }\n[step.x]\nfrom = 'x'", "the name of a source too"),

@@ -114,6 +114,28 @@ def test_a_source_that_fails_is_opened_again_after_the_last_chunk_handed_over() 
     assert [data for _, _, data in lane.chunks] == [b"a", b"b"]
 
 
+@pytest.mark.parametrize(
+    ("chunk", "message"),
+    [
+        ("text", "read() gave a str, not a Chunk or None"),
+        (Chunk("text"), "a Chunk's data is bytes, not a str"),  # type: ignore[arg-type]
+        (Chunk(b"a", 1), "a Chunk's position is bytes and its partition a str"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_source_that_gives_what_is_no_chunk_has_failed_and_hears_why(
+    chunk: Any, message: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    lane = Lane()
+    source = ListSource([chunk, chunk, Chunk(b"a", b"1")])
+    thread = SourceThread(end_of(source), 0, lane, Logger("test"))
+    thread.start()
+    thread.join(PATIENCE_S)
+    assert [data for _, _, data in lane.chunks] == [b"a"]
+    log = capfd.readouterr().err.splitlines()
+    assert [message in line for line in log] == [True, False]
+    assert "source works again" in log[1]
+
+
 def test_a_source_that_was_stopped_has_not_ended() -> None:
     """Its windows stay open: the next run goes on with them."""
     lane = Lane(refusals=1 << 30)
