@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from appliance.limits import SHOWN_LINE_MAX_COUNT
+
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_ENVIRONMENT, EXIT_FLOW = 0, 1, 2, 3, 78
 
 
@@ -51,12 +53,25 @@ class Fault:
         """Three or four lines: place and cause, the text, a caret below it, the remedy."""
         lines = [f"{self.place}: {self.message}"]
         if self.place.text:
-            lines.append(f"    {self.place.text}")
-            if self.place.column:
-                lines.append("    " + " " * (self.place.column - 1) + "^")
+            text, column = _in_view(self.place.text, self.place.column)
+            lines.append(f"    {text}")
+            if column:
+                lines.append("    " + " " * (column - 1) + "^")
         if self.remedy:
             lines.append(f"  = {self.remedy}")
         return "\n".join(lines)
+
+
+def _in_view(text: str, column: int) -> tuple[str, int]:
+    """The part of a long line that is around the column, and the column within it. A tab takes one
+    column, as it is counted."""
+    text = text.replace("\t", " ")
+    if len(text) <= SHOWN_LINE_MAX_COUNT:
+        return text, column
+    start = max(0, column - 1 - SHOWN_LINE_MAX_COUNT // 2)
+    end = start + SHOWN_LINE_MAX_COUNT
+    before, after = "…" * (start > 0), "…" * (end < len(text))
+    return before + text[start:end] + after, column and column - start + len(before)
 
 
 class BettongError(Exception):

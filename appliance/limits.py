@@ -202,3 +202,7 @@ DEMO_LINE_MAX_BYTES = 1 << 20
 
 #: Turns that a test waits for a lane to end or to take a chunk: each works through a whole buffer.
 TEST_TURN_MAX_COUNT = 100_000
+
+#: Characters of a flow file's line that a fault shows around its place: a caret below a line that
+#: the terminal has wrapped points at nothing.
+SHOWN_LINE_MAX_COUNT = 120

@@ -118,7 +118,7 @@ def _check_user_connector(table: Table, role: str, options: Mapping[str, Any], b
     elif found.kind == "class" and not found.open_bases:
         name = path.rpartition(":")[2]
         if found.bare:
-            remedy = f'put @{role}("{name.lower()}") of appliance.connect above it'
+            remedy = 'put @source("…") or @sink("…") above it, from appliance.connect'
             table.fault(place, f"{name} is a plain class, no connector", remedy)
             return
         verbs = ("open", "read" if role == "source" else "write", "close")

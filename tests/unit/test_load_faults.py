@@ -189,6 +189,21 @@ def test_a_caret_points_into_an_expression(folder: Path) -> None:
     assert found.render().splitlines()[2].index("^") == found.place.column + 3
 
 
+@pytest.mark.parametrize("before", [0, 3, 40, 400])
+@pytest.mark.parametrize("after", [0, 40, 400])
+def test_of_a_long_line_the_part_around_the_caret_is_shown(
+    folder: Path, before: int, after: int
+) -> None:
+    good = ", ".join(f'a{n} = "{n}"' for n in range(before))
+    more = "".join(f', b{n} = "{n}"' for n in range(after))
+    found = fault(folder, step(f'set = {{\t{good}{", " * bool(good)}x = "staus(y)"{more} }}'))
+    _, line, caret, *_ = found.render().splitlines()
+    assert len(line) <= 4 + 1 + 120 + 1
+    assert line[caret.index("^") :].startswith("staus(y)"[: len(line) - caret.index("^")])
+    assert ("…" in line[4:5]) == (before > 3)
+    assert line.endswith("…") == (after > 0)
+
+
 def test_an_expression_over_several_lines_is_quoted(folder: Path) -> None:
     found = fault(folder, step('where = """\nx > 1 and\ny ! 2"""'))
     assert "y ! 2" in found.message
