@@ -100,6 +100,9 @@ class Compiler:
         return Program(self.document(errors, sinks), self.parts.functions)
 
     def document(self, errors: dict[str, Any], sinks: list[dict[str, Any]]) -> dict[str, Any]:
+        # Layouts first: one that has a part of an open record names the slot that the whole of it
+        # is decoded into when it is an error.
+        layouts = [layout.document() for layout in self.parts.layouts]
         for entry, origin in self.parts.python:
             entry.update(origin.document())
         for entry, source in self.sources:
@@ -110,7 +113,7 @@ class Compiler:
             "commit_every": self.plan.settings.commit_every_us,
             "stop_on_error": self.plan.settings.on_error == "stop",
             "constants": [[slot, value] for slot, value in slots.constants],
-            "layouts": [layout.document() for layout in self.parts.layouts],
+            "layouts": layouts,
             "steps": self.parts.steps,
             "sources": [entry for entry, _ in self.sources],
             "ops": self.parts.ops,
