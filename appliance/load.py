@@ -19,6 +19,7 @@ from pathlib import Path
 from appliance.errors import Fault, FlowError, Place
 from appliance.limits import FLOW_FILE_MAX_BYTES, FLOW_MAX_COUNT
 from appliance.plan.check import by_place, check
+from appliance.plan.conflicts import conflicts
 from appliance.plan.logical import Plan
 from appliance.plan.read import read_flow
 from appliance.plan.table import KeyPath
@@ -47,6 +48,7 @@ def load(paths: Sequence[Path], environ: Mapping[str, str] = os.environ) -> list
         except FlowError as error:
             faults += error.faults
     faults += _same_names(plans)
+    faults += conflicts(plans)
     if len(plans) > FLOW_MAX_COUNT:
         message = f"{len(plans)} flows; one run has at most {FLOW_MAX_COUNT}"
         faults.append(Fault(plans[FLOW_MAX_COUNT].place, message))

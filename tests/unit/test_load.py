@@ -427,8 +427,8 @@ def test_no_damage_to_a_flow_file_ends_in_a_traceback(folder: Path, data: st.Dat
 
 
 def test_a_folder_gives_its_flows_by_name(folder: Path) -> None:
-    for name in ("b", "a"):
-        (folder / f"{name}.toml").write_text(SOURCE + SINK)
+    for name, port in (("b", "9000"), ("a", "9001")):
+        (folder / f"{name}.toml").write_text(SOURCE.replace("9000", port) + SINK)
     assert [plan.name for plan in load([folder])] == ["a", "b"]
 
 
