@@ -11,6 +11,7 @@ import socket
 from collections.abc import Mapping, Sequence
 
 from appliance.connect import (
+    Address,
     Chunk,
     NativeEnd,
     Resume,
@@ -31,8 +32,8 @@ class TcpSource:
     Both are `"host:port"`; without a host it is the loopback.
     """
 
-    listen: str | None = None
-    connect: str | None = None
+    listen: Address | None = None
+    connect: Address | None = None
 
     def __post_init__(self) -> None:
         if (self.listen is None) == (self.connect is None):
@@ -65,7 +66,7 @@ class TcpSource:
 class TcpSink:
     """Stay connected to the peer at `connect`, `"host:port"`, and send results as they come."""
 
-    connect: str
+    connect: Address
 
     def __post_init__(self) -> None:
         parse_address(self.connect)

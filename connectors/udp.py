@@ -6,6 +6,7 @@ import socket
 from collections.abc import Mapping, Sequence
 
 from appliance.connect import (
+    Address,
     Chunk,
     NativeEnd,
     Resume,
@@ -23,7 +24,7 @@ from appliance.limits import DATAGRAM_BUFFER_BYTES
 class UdpSource:
     """Receive datagrams at `listen`, `"host:port"`; without a host it is the loopback."""
 
-    listen: str
+    listen: Address
 
     def __post_init__(self) -> None:
         parse_address(self.listen)
@@ -57,7 +58,7 @@ class UdpSink:
     connected by the worker as soon as the name is known.
     """
 
-    connect: str
+    connect: Address
 
     def __post_init__(self) -> None:
         parse_address(self.connect)

@@ -47,6 +47,7 @@ from appliance.connect.contracts import (
     is_replayable,
 )
 from appliance.connect.options import (
+    Address,
     Duration,
     OptionFault,
     Rate,
@@ -94,6 +95,7 @@ __all__ = [
     "sink_class",
     "source",
     "source_class",
+    "Address",
     "Duration",
     "OptionFault",
     "Rate",

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any, NewType
 
 from appliance import units
+from appliance.connect.system import parse_address
 
 # Types of fields that a flow file writes with a unit.
 Rate = NewType("Rate", float)  #: events a second: `"200/s"`, or a number
 Duration = NewType("Duration", int)  #: microseconds: `"10s"`
 Size = NewType("Size", int)  #: bytes: `"64KiB"`
+Address = NewType("Address", str)  #: `"host:port"`, kept as it is written
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,11 @@ def _convert_one(value: Any, hint: Any, base: Path) -> Any:
         return value
     if hint in (Rate, Duration, Size):
         return _unit(value, hint)
+    if hint is Address and isinstance(value, str):
+        parse_address(value)
+        return value
+    if hint is Address:
+        hint = str
     if hint is Path:
         if isinstance(value, (str, Path)) and str(value):
             return base / value

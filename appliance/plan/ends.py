@@ -87,8 +87,18 @@ def read_connector(
             place = table.locator.key(inner) if unknown else table.locator.value(inner)
             table.fault(place, f"{name}: {_led(fault.key, fault.message)}", fault.remedy)
         else:
-            table.key_fault(name, f"{name}: {fault.message}", fault.remedy)
+            place = _entry_place(table, name, options, fault.message) or table.place(name)
+            table.fault(place, f"{name}: {fault.message}", fault.remedy)
     return name, _frozen(options), cls
+
+
+def _entry_place(table: Table, name: str, options: Mapping[str, Any], message: str) -> Place | None:
+    """Where the entry stands that a connector's message begins with: `fields` has many."""
+    word = message.partition(": ")[0]
+    for key, value in options.items():
+        if isinstance(value, Mapping) and word in value:
+            return table.value_place(name, key, word)
+    return None
 
 
 def _led(key: str, message: str) -> str:

@@ -189,6 +189,23 @@ def test_a_caret_points_into_an_expression(folder: Path) -> None:
     assert found.render().splitlines()[2].index("^") == found.place.column + 3
 
 
+@pytest.mark.parametrize(
+    ("source", "word", "message"),
+    [
+        ("tcp = { listen = '1:70000' }", "'1:70000'", "tcp: listen: '1:70000' is not an address"),
+        ("udp = { listen = 'here' }", "'here'", "udp: listen: 'here' is not an address"),
+        ("generate = { fields = { a = 'counter()', b = 'cuonter()' } }", "'cuonter()'", "b: there"),
+        ("generate = { fields = { a = 'counter()' }, count = -1 }", "generate", "count is -1"),
+    ],
+)
+def test_a_wrong_option_of_a_connector_is_pointed_at(
+    folder: Path, source: str, word: str, message: str
+) -> None:
+    found = fault(folder, f"version = 1\n[source.a]\n{source}\n{SINK}")
+    assert message in found.message
+    assert shown(found).lstrip().startswith(word)
+
+
 @pytest.mark.parametrize("before", [0, 3, 40, 400])
 @pytest.mark.parametrize("after", [0, 40, 400])
 def test_of_a_long_line_the_part_around_the_caret_is_shown(
