@@ -168,6 +168,9 @@ void flow_destroy (flow_t **self_p);
 void flow_run (flow_t *self, const branches_t *next);
 /* Close and fire all that the sources' watermarks make due. */
 void flow_advance (flow_t *self);
+/* What is due has been closed: note how far the steps' watermarks have got, before an input that joins in could be
+ * behind them. The row at hand stays as it is. */
+void flow_settle (flow_t *self);
 /* Arrival-time timers; the next one due, INT64_MAX: none. */
 int64_t flow_advance_arrival (flow_t *self, int64_t now_us);
 

@@ -172,7 +172,7 @@ static void run_row (partition_t *self) {
     /* A partition that appears or returns may be behind the steps it reaches: their watermarks stay as they are now,
      * whatever it brings (S7). */
     if (unlikely (!self->counted || self->idle))
-        flow_advance (flow);
+        flow_settle (flow);
     int64_t time_us = flow->time_us;
     flow_run (flow, &source->next);
     if (time_us > self->max_time_us)

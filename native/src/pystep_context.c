@@ -14,20 +14,26 @@ static context_t *live (PyObject *object) {
     return NULL;
 }
 
+/* From the key itself, not from the fields it was made of: 1.0 and 1 are the same key, and so the same object. */
 static PyObject *key_of (const context_t *self) {
     const pystep_call_t *call = self->call;
     int64_t unit_ns = pystep_unit (self->step, call);
-    if (call->key_count == 1)
-        return py_from_value (&call->row[call->key_slots[0]], unit_ns);
-    PyObject *key = PyTuple_New (call->key_count);
+    const char *p = call->key->bytes, *end = p + call->key->size;
+    PyObject *key = PyTuple_New (call->key_count), *only = NULL;
     for (uint32_t i = 0; key != NULL && i < call->key_count; i++) {
-        PyObject *part = py_from_value (&call->row[call->key_slots[i]], unit_ns);
+        value_t value;
+        p = pack_read (p, end, &value);
+        PyObject *part = py_from_value (&value, unit_ns);
         if (part == NULL)
             Py_CLEAR (key);
         else
             PyTuple_SET_ITEM (key, i, part);
     }
-    return key;
+    if (key == NULL || call->key_count != 1)
+        return key;
+    only = Py_NewRef (PyTuple_GET_ITEM (key, 0));
+    Py_DECREF (key);
+    return only;
 }
 
 static PyObject *context_key (PyObject *object, void *ignored) {

@@ -308,6 +308,15 @@ static void advance_op (flow_t *self, op_t *op, int64_t watermark) {
     op->watermark = watermark;
 }
 
+void flow_settle (flow_t *self) {
+    for (uint32_t i = 0; i < self->timed_count; i++) {
+        op_t *op = &self->ops[self->timed[i]];
+        int64_t watermark = watermark_of (self, op);
+        if (!op->arrival && watermark > op->watermark && watermark < op->due)
+            op->watermark = watermark;
+    }
+}
+
 void flow_advance (flow_t *self) {
     partition_t *partition = self->partition;
     self->partition = NULL; /* a window's result has many partitions behind it, or none */
