@@ -30,8 +30,8 @@ bool text_decode (const fields_t *fields, const char *text, uint32_t size, value
     if (unlikely (!utf8_valid (text, size)))
         return fault_set (fault, REASON_DECODE, "not UTF-8");
     /* A datagram may bring its line end along: it is no part of the line. */
-    size -= size > 0 && text[size - 1] == '\n';
-    size -= size > 0 && text[size - 1] == '\r';
+    if (size > 0 && text[size - 1] == '\n')
+        size -= size > 1 && text[size - 2] == '\r' ? 2 : 1;
     value_t line = value_text (text, size);
     return put_only (fields, "line", &line, row, scratch, fault);
 }
