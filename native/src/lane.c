@@ -11,20 +11,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "forks.h"
 #include "gil.h"
 
 /* ---- processes that user code forks ---- */
 
-static pthread_once_t fork_watched = PTHREAD_ONCE_INIT;
-static int
-    forked; /* this process is a child that a user function forked: it must not touch what is the lane's */
-
-static void note_fork (void) { forked = 1; }
-static void watch_forks (void) { pthread_atfork (NULL, NULL, note_fork); }
-
 void lane_after_python (void) {
     /* The child came back from the user function into a copy of the lane: it has nothing to do here. */
-    if (unlikely (forked))
+    if (unlikely (forks_is_child()))
         _exit (0);
 }
 
@@ -42,8 +36,9 @@ lane_t *lane_new (int page_fd) {
     if (!self)
         return NULL;
     clock_start();
-    pthread_once (&fork_watched, watch_forks);
+    forks_watch();
     self->epoll_fd = epoll_create1 (EPOLL_CLOEXEC);
+    forks_own (self->epoll_fd);
     self->page = map_page (self, page_fd);
     self->scratch = (arena_t){.base = malloc (LANE_SCRATCH_BYTES), .size = LANE_SCRATCH_BYTES};
     self->latency = histogram_new();
@@ -75,7 +70,7 @@ void lane_destroy (lane_t **self_p) {
         munmap (self->page, sizeof (page_t));
     mail_close (&self->mail);
     posts_close (&self->posts);
-    close (self->epoll_fd);
+    forks_close (self->epoll_fd);
     histogram_destroy (&self->latency);
     histogram_destroy (&self->closing);
     histogram_destroy (&self->pause);

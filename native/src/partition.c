@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "forks.h"
 #include "lane.h"
 #include "number.h"
 
@@ -18,6 +19,7 @@ partition_t *partition_new (source_t *source, const char *name, uint32_t name_si
     self->source = source;
     self->name_size = name_size;
     self->fd = fd;
+    forks_own (fd);
     self->read_size = READ_MIN;
     self->max_time_us = self->watermark_us = INT64_MIN;
     self->heard_ns = source->flow->lane->now_ns;
@@ -47,7 +49,7 @@ void partition_drop (partition_t *self) {
         source->lowest = NULL;
     if (self->fd >= 0) {
         lane_unwatch (source->flow->lane, self->fd);
-        close (self->fd);
+        forks_close (self->fd);
     }
     format_close (source->format, &self->format);
     free (self->data);

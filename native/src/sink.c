@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "forks.h"
 #include "lane.h"
 #include "pack.h"
 
@@ -204,7 +205,7 @@ static void reconnect_later (sink_t *self) {
 static void disconnect (sink_t *self, int error) {
     if (self->fd >= 0) {
         want_writable (self, false);
-        close (self->fd);
+        forks_close (self->fd);
         self->fd = -1;
     }
     self->sent = gone (self);
@@ -312,6 +313,7 @@ void sink_address (sink_t *self, const char *address, size_t size) {
     memcpy (&self->address, address, size);
     self->address_size = (uint32_t) size;
     self->fd = socket (self->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    forks_own (self->fd);
     if (self->fd < 0 || (connect (self->fd, (struct sockaddr *) &self->address, self->address_size) &&
                          errno != EINPROGRESS)) {
         disconnect (self, errno);
@@ -379,7 +381,7 @@ void sink_close (sink_t *self) {
     if (self->fd >= 0 && self->watching)
         lane_unwatch (lane_of (self), self->fd);
     if (self->fd >= 0)
-        close (self->fd);
+        forks_close (self->fd);
     self->fd = -1;
     encoder_destroy (&self->encoder);
     buffer_free (&self->out);

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "forks.h"
 #include "lane.h"
 
 static lane_t *lane_of (const source_t *self) { return self->flow->lane; }
@@ -124,6 +125,7 @@ static void watch_folder (source_t *self, const char *path) {
 
 static bool start_following (source_t *self) {
     self->fd = inotify_init1 (IN_NONBLOCK | IN_CLOEXEC);
+    forks_own (self->fd);
     if (self->fd < 0 || !lane_watch (lane_of (self), self->fd, self, WATCH_FOLLOW, EPOLLIN)) {
         source_complain (self, "cannot follow", "files", errno);
         return false;

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "forks.h"
 #include "lane.h"
 
 enum { ACCEPTS_PER_TURN = 64, RETRY_FIRST_MS = 100, RETRY_MAX_MS = 10000, DATAGRAM_MAX = 65536 };
@@ -271,6 +272,7 @@ static bool start_single (source_t *self, const char *name) {
 }
 
 bool source_start (source_t *self) {
+    forks_own (self->fd);
     self->counts = self->arrival;
     if (self->arrival) /* nothing that arrives from now on is older */
         self->watermark_us = lane_of (self)->now_us;
@@ -331,7 +333,7 @@ void source_stop (source_t *self) {
         watch_all (self, false);
     if (self->fd >= 0) {
         lane_unwatch (lane_of (self), self->fd);
-        close (self->fd);
+        forks_close (self->fd);
         self->fd = -1;
     }
 }
