@@ -65,9 +65,10 @@ def refuse_unbounded(plan: Plan, sources: list[Any]) -> None:
     """UsageError when one of them never ends: `--once` would wait for ever."""
     for planned, connector in zip(plan.sources.values(), sources, strict=True):
         if not connect.is_bounded(connector):
+            own = ", or give its class bounded() if it ends" * (planned.connector == "connector")
             raise UsageError(
                 f"--once needs sources that end, but {planned.name!r} of {plan.name} "
-                f"({planned.connector}) goes on for ever; run it without --once"
+                f"({planned.connector}) goes on for ever; run it without --once{own}"
             )
 
 

@@ -374,6 +374,16 @@ def test_once_refuses_a_source_that_never_ends_by_name(tmp_path: Path) -> None:
     ended = run(tmp_path, "run", "flow.toml", "--once")
     assert ended.returncode == 2
     assert "'readings' of sensors (tcp) goes on for ever" in ended.stderr.decode()
+    assert "bounded()" not in ended.stderr.decode()
+
+
+def test_a_users_source_hears_how_to_say_that_it_ends(tmp_path: Path) -> None:
+    write(tmp_path, CONNECTORS.replace("def bounded", "def other"), "mine.py")
+    source = 'connector = { path = "mine.py:Letters", word = "abc" }'
+    write(tmp_path, windows(source, "blackhole = {}"))
+    ended = run(tmp_path, "run", "flow.toml", "--once")
+    assert ended.returncode == 2
+    assert ended.stderr.endswith(b"without --once, or give its class bounded() if it ends\n")
 
 
 def test_a_bad_flow_file_is_exit_code_78_with_every_fault_once(tmp_path: Path) -> None:
