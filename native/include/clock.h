@@ -22,6 +22,15 @@ extern clock_rate_t clock_rate;
  * times; but no ticks from before the first call may be held against ticks from after it. */
 void clock_start (void);
 
+/* The moment at which `from` will have become `to`, INT64_MAX when that is out of range. */
+static inline int64_t moment_after (int64_t now_ns, int64_t from_us, int64_t to_us) {
+    int64_t wait;
+    if (__builtin_sub_overflow (to_us, from_us, &wait) || __builtin_mul_overflow (wait, 1000, &wait) ||
+        __builtin_add_overflow (now_ns, wait, &wait))
+        return INT64_MAX;
+    return wait;
+}
+
 int64_t clock_monotonic_ns (void);
 int64_t clock_wall_us (void);
 

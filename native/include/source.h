@@ -124,9 +124,13 @@ void partition_drop (partition_t *self);
 
 /* Watermarks (watermark.c). */
 void source_saw (partition_t *self, int64_t time_us);
+void source_returned (partition_t *self);
 void source_refresh (source_t *self);
 /* Idle partitions and moving on when all are idle; the next moment to look again, monotonic ns. */
 int64_t source_tick (source_t *self, int64_t now_ns, int64_t now_us);
+/* When the watermark, as it moves with the clock, will have reached the next that is due. What is due already waits
+ * for another source: there is nothing to look at before that one speaks. */
+int64_t source_due (const source_t *self, int64_t now_ns);
 void source_unpaused (source_t *self, int64_t now_ns);
 
 #endif

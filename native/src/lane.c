@@ -244,19 +244,41 @@ void lane_set_clock (lane_t *self, int64_t monotonic_ns, int64_t wall_us) {
 
 static int64_t earlier (int64_t a, int64_t b) { return a < b ? a : b; }
 
+/* Time of arrival has come to now before what arrives now is looked at (S16). */
+static void advance_arrival (lane_t *self) {
+    for (uint32_t f = 0; f < self->flow_count; f++) {
+        flow_t *flow = self->flows[f];
+        for (uint32_t i = 0; i < flow->source_count; i++) {
+            source_t *source = &flow->sources[i];
+            if (!source->arrival)
+                continue;
+            source_tick (source, self->now_ns, self->now_us);
+            if (source->watermark_us >= flow->due)
+                flow_advance (flow);
+        }
+        flow_advance_arrival (flow, self->now_us);
+    }
+}
+
 static int64_t tick_flow (lane_t *self, flow_t *flow) {
     int64_t next = INT64_MAX;
     for (uint32_t i = 0; i < flow->source_count; i++) {
         int64_t before = flow->sources[i].watermark_us;
+        bool counted = flow->sources[i].counts;
         next = earlier (next, source_tick (&flow->sources[i], self->now_ns, self->now_us));
         if (!self->stopping)
             next = earlier (next, source_connect_tick (&flow->sources[i], self->now_ns));
-        if (flow->sources[i].watermark_us > before && flow->sources[i].watermark_us >= flow->due)
+        /* One that is left out as idle may have been the last to hold the others back. */
+        if (flow->sources[i].counts != counted ||
+            (flow->sources[i].watermark_us > before && flow->sources[i].watermark_us >= flow->due))
             flow_advance (flow);
     }
     int64_t arrival = flow_advance_arrival (flow, self->now_us);
     if (arrival != INT64_MAX)
-        next = earlier (next, self->now_ns + (arrival > self->now_us ? arrival - self->now_us : 0) * 1000);
+        next = earlier (next, arrival > self->now_us ? moment_after (self->now_ns, self->now_us, arrival)
+                                                     : self->now_ns);
+    for (uint32_t i = 0; i < flow->source_count; i++)
+        next = earlier (next, source_due (&flow->sources[i], self->now_ns));
     for (uint32_t i = 0; i < flow->sink_count; i++)
         next = earlier (next, sink_tick (&flow->sinks[i], self->now_ns));
     push_back (flow);
@@ -391,10 +413,12 @@ int lane_turn (lane_t *self) {
     int count = epoll_wait (self->epoll_fd, events, LANE_EVENTS_MAX, timeout);
     __atomic_store_n (&self->page->waiting, 0, __ATOMIC_RELAXED);
     read_clock (self);
+    self->more = false;
+    advance_arrival (self);
     read_mail (self);
     for (int i = 0; i < count; i++)
         handle (self, &events[i]);
-    self->more = read_files (self);
+    self->more = read_files (self) || self->more; /* or a source has just been let on */
     self->next_ns = tick (self);
     if (self->gil_held)
         lane_gil_drop (self); /* before it waits */

@@ -12,10 +12,11 @@ partition_t *partition_new (source_t *source, const char *name, uint32_t name_si
         return NULL;
     }
     partition_t *self = calloc (1, sizeof *self);
-    if (!self || !(self->name = strndup (name, name_size))) {
+    if (!self || !(self->name = calloc (1, (size_t) name_size + 1))) { /* a name may hold a NUL */
         free (self);
         return NULL;
     }
+    memcpy (self->name, name, name_size);
     self->source = source;
     self->name_size = name_size;
     self->fd = fd;
@@ -179,6 +180,8 @@ static void run_row (partition_t *self) {
     flow_run (flow, &source->next);
     if (time_us > self->max_time_us)
         source_saw (self, time_us);
+    else if (unlikely (self->idle))
+        source_returned (self);
     if (unlikely (source->watermark_us >= flow->due))
         flow_advance (flow);
 }

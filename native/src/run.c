@@ -319,7 +319,10 @@ void flow_settle (flow_t *self) {
 
 void flow_advance (flow_t *self) {
     partition_t *partition = self->partition;
+    char *raw = self->raw;
+    int64_t lateness_us = self->lateness_us;
     self->partition = NULL; /* a window's result has many partitions behind it, or none */
+    self->raw = NULL;
     for (uint32_t i = 0; i < self->timed_count; i++) {
         op_t *op = &self->ops[self->timed[i]];
         int64_t watermark = watermark_of (self, op);
@@ -333,6 +336,8 @@ void flow_advance (flow_t *self) {
             self->due = op->due;
     }
     self->partition = partition;
+    self->raw = raw;
+    self->lateness_us = lateness_us;
 }
 
 int64_t flow_advance_arrival (flow_t *self, int64_t now_us) {

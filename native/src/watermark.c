@@ -26,11 +26,15 @@ void source_refresh (source_t *self) {
     }
 }
 
+static int64_t before_late (const source_t *self, int64_t time_us) {
+    return time_us < INT64_MIN + self->late_us ? INT64_MIN : time_us - self->late_us;
+}
+
 /* A partition has seen a larger event time. Only the one that holds the minimum can move it. */
 void source_saw (partition_t *self, int64_t time_us) {
     source_t *source = self->source;
     self->max_time_us = time_us;
-    self->watermark_us = time_us < INT64_MIN + source->late_us ? INT64_MIN : time_us - source->late_us;
+    self->watermark_us = before_late (source, time_us);
     bool joined = !self->counted || self->idle;
     self->counted = true;
     self->idle = false;
@@ -40,6 +44,13 @@ void source_saw (partition_t *self, int64_t time_us) {
         source_refresh (source);
     if (unlikely (joined))
         source->look_ns = 0;
+}
+
+/* An idle partition brings something again that is no later than what it had: it takes part again all the same. */
+void source_returned (partition_t *self) {
+    self->idle = false;
+    self->source->look_ns = 0;
+    source_refresh (self->source);
 }
 
 static int64_t earlier (int64_t a, int64_t b) { return a < b ? a : b; }
@@ -69,20 +80,16 @@ static int64_t largest_time (const source_t *self) {
 
 /* All inputs are idle and one of them is live: the watermark moves on with the tick clock from the largest event
  * time − late, so that the last records get their windows. */
-static int64_t move_on (source_t *self, int64_t now_ns) {
-    int64_t largest = largest_time (self);
+static void move_on (source_t *self, int64_t now_ns) {
+    int64_t largest = largest_time (self), moved;
     if (!self->live || self->hold || self->ended || largest == INT64_MIN)
-        return INT64_MAX;
+        return;
     if (!self->idle_from_ns) {
         self->idle_from_ns = now_ns;
-        self->idle_watermark_us = largest - self->late_us;
+        self->idle_watermark_us = before_late (self, largest);
     }
-    source_set (self, self->idle_watermark_us + (now_ns - self->idle_from_ns) / 1000);
-    int64_t due = self->flow->due;
-    if (due == INT64_MAX)
-        return INT64_MAX;
-    int64_t wait_us = due > self->watermark_us ? due - self->watermark_us : 0;
-    return now_ns + wait_us * 1000;
+    if (!__builtin_add_overflow (self->idle_watermark_us, (now_ns - self->idle_from_ns) / 1000, &moved))
+        source_set (self, moved);
 }
 
 int64_t source_tick (source_t *self, int64_t now_ns, int64_t now_us) {
@@ -90,9 +97,7 @@ int64_t source_tick (source_t *self, int64_t now_ns, int64_t now_us) {
         /* Nothing that arrives from now on can be older than now. */
         if (!self->ended)
             source_set (self, now_us);
-        int64_t due = self->flow->due;
-        return due == INT64_MAX || self->ended ? INT64_MAX
-                                               : now_ns + (due > now_us ? due - now_us : 0) * 1000;
+        return INT64_MAX;
     }
     if (self->idle_us < 0 || self->ended)
         return INT64_MAX;
@@ -102,14 +107,33 @@ int64_t source_tick (source_t *self, int64_t now_ns, int64_t now_us) {
     int64_t next = leave_out_idle (self, now_ns, &changed);
     if (changed)
         source_refresh (self);
-    if (next == INT64_MAX)
-        return move_on (self, now_ns);
+    if (next == INT64_MAX) {
+        move_on (self, now_ns);
+        return INT64_MAX;
+    }
     /* Nobody becomes idle before the earliest of today's candidates: no need to walk the partitions till then. */
     return self->look_ns = next;
+}
+
+int64_t source_due (const source_t *self, int64_t now_ns) {
+    const flow_t *flow = self->flow;
+    int64_t due = INT64_MAX;
+    if (self->ended || (!self->arrival && (self->paused || !self->idle_from_ns)))
+        return INT64_MAX;
+    for (uint32_t i = 0; i < flow->timed_count; i++) {
+        const op_t *op = &flow->ops[flow->timed[i]];
+        if (!op->arrival && op->sources >> self->index & 1 && op->due > self->watermark_us)
+            due = earlier (due, op->due);
+    }
+    return due == INT64_MAX ? INT64_MAX : moment_after (now_ns, self->watermark_us, due);
 }
 
 void source_unpaused (source_t *self, int64_t now_ns) {
     /* Time in which it was not read does not count towards idle. */
     for (partition_t *partition = self->partitions; partition; partition = partition->next)
         partition->heard_ns = now_ns;
+    if (self->idle_from_ns) {
+        self->idle_from_ns = now_ns;
+        self->idle_watermark_us = self->watermark_us;
+    }
 }
