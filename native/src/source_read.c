@@ -81,29 +81,6 @@ static bool add_connection (source_t *self, int fd, const struct sockaddr_storag
     return true;
 }
 
-void source_accept (source_t *self) {
-    for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
-        struct sockaddr_storage address = {0};
-        socklen_t size = sizeof address;
-        int fd = accept4 (self->fd, (struct sockaddr *) &address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd < 0) {
-            if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
-                source_complain (self, "cannot accept on", "its listener", errno);
-                /* Out of descriptors: leave the listener alone until a connection has gone. */
-                lane_unwatch (lane_of (self), self->fd);
-                self->watched = false;
-            }
-            return;
-        }
-        add_connection (self, fd, &address);
-    }
-}
-
-static void listen_again (source_t *self) {
-    if (self->kind == SOURCE_LISTEN && !self->watched && !self->paused && self->fd >= 0)
-        self->watched = lane_watch (lane_of (self), self->fd, self, WATCH_LISTENER, EPOLLIN);
-}
-
 static void retry_later (source_t *self) {
     uint32_t shift = self->retry_count < 7 ? self->retry_count : 7;
     int64_t wait_ms = (int64_t) RETRY_FIRST_MS << shift;
@@ -113,6 +90,33 @@ static void retry_later (source_t *self) {
     self->connect_state = CONNECT_WAITING;
     self->retry_ns = lane_of (self)->now_ns + wait_ms * 1000000;
     self->retry_count++;
+}
+
+void source_accept (source_t *self) {
+    for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
+        struct sockaddr_storage address = {0};
+        socklen_t size = sizeof address;
+        int fd = accept4 (self->fd, (struct sockaddr *) &address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd < 0) {
+            if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
+                if (!self->retry_count)
+                    source_complain (self, "cannot accept on", "its listener", errno);
+                /* Out of descriptors: leave the listener alone until a connection has gone, or for a while, for
+                 * it may be others that have them. */
+                lane_unwatch (lane_of (self), self->fd);
+                self->watched = false;
+                retry_later (self);
+            }
+            return;
+        }
+        self->retry_count = 0;
+        add_connection (self, fd, &address);
+    }
+}
+
+static void listen_again (source_t *self) {
+    if (self->kind == SOURCE_LISTEN && !self->watched && !self->paused && self->fd >= 0)
+        self->watched = lane_watch (lane_of (self), self->fd, self, WATCH_LISTENER, EPOLLIN);
 }
 
 void source_address (source_t *self, const char *address, size_t size) {
@@ -229,7 +233,8 @@ static bool set_position (partition_t *self, const char *position, size_t size) 
         self->position = larger;
         self->position_capacity = (uint32_t) size;
     }
-    memcpy (self->position, position, size);
+    if (size)
+        memcpy (self->position, position, size);
     self->position_size = (uint32_t) size;
     return true;
 }
@@ -241,7 +246,7 @@ void source_chunk (source_t *self, const letter_t *letter) {
         partition = partition_new (self, name, (uint32_t) letter->partition_size, -1);
     if (!partition || !partition_room (partition, letter->size)) {
         source_complain (self, "cannot take a chunk of", "a new partition", ENOMEM);
-        self->refused++;
+        self->refused += partition != NULL; /* else it is counted already */
         return;
     }
     memcpy (partition->data + partition->end, letter->bytes, letter->size);
@@ -286,8 +291,15 @@ bool source_start (source_t *self) {
     }
 }
 
-/* The lane's turn for a connecting source: ask for its address when it is time. The next moment to look. */
+/* The lane's turn for a source that connects: ask for its address when it is time; for one that could not accept: try
+ * again. The next moment to look. */
 int64_t source_connect_tick (source_t *self, int64_t now_ns) {
+    if (self->kind == SOURCE_LISTEN && !self->watched && !self->paused) {
+        if (now_ns < self->retry_ns)
+            return self->retry_ns;
+        listen_again (self);
+        return INT64_MAX;
+    }
     if (self->kind != SOURCE_CONNECT || self->ended || self->connect_state != CONNECT_WAITING ||
         self->stopped)
         return INT64_MAX;
