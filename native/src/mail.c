@@ -86,12 +86,12 @@ bool mail_send (mail_t *self, uint32_t kind, uint32_t flow, uint32_t index, uint
         if (kind == LETTER_CHUNK)
             count_chunk (self, letter, true);
         __atomic_store_n (&self->waiting, 1, __ATOMIC_RELEASE);
+        /* Under the lock: a wake after the letter was taken would stay, and the lane would turn without end. */
+        wake (self->fd);
     }
     pthread_mutex_unlock (&self->lock);
     if (refused)
         free (letter);
-    else
-        wake (self->fd);
     return !refused;
 }
 
