@@ -41,11 +41,14 @@ static bool put_source (buffer_t *out, const source_t *source) {
 
 static bool put_sink (buffer_t *out, const sink_t *sink) {
     bool connected = sink->kind != SINK_CONNECT || sink->state == CONNECT_OPEN;
+    /* Two words of one moment and of the next: never less than nothing. */
+    size_t size = __atomic_load_n (&sink->out.size, __ATOMIC_RELAXED);
+    size_t sent = __atomic_load_n (&sink->sent, __ATOMIC_RELAXED);
     return put_head (out, 9, sink->flow, sink->name, sink->name_size) &&
            put_count (out, "records", &sink->records) && put_count (out, "bytes", &sink->bytes) &&
            put_count (out, "errors", &sink->errors) && put_count (out, "nans", &sink->nans) &&
            put_count (out, "refused", &sink->refused) &&
-           put_value (out, "queued", sink->out.size - sink->sent + sink->posted) &&
+           put_value (out, "queued", (size > sent ? size - sent : 0) + sink->posted) &&
            put_value (out, "connected", connected);
 }
 

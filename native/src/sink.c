@@ -40,7 +40,8 @@ static bool encode (sink_t *self, const layout_t *layout, fault_t *fault) {
 
 static void push_back (sink_t *self) {
     size_t bytes = waiting (self);
-    if (!self->immediate && bytes > SINK_HELD_CUT_BYTES)
+    size_t cut = self->frozen > self->released ? self->frozen : self->released;
+    if (!self->immediate && self->out.size - cut > SINK_HELD_CUT_BYTES)
         lane_of (self)->cut_wanted = true;
     self->full = bytes > (self->immediate ? SINK_HIGH_BYTES : SINK_HELD_HIGH_BYTES);
 }
@@ -123,7 +124,7 @@ static void fail (sink_t *self, int error) {
     if (self->failed)
         return;
     self->failed = true;
-    complain (self, 40, "cannot write any more, its results wait", error);
+    complain (self, 40, "cannot write any more, its results are dropped", error);
 }
 
 static void send_file (sink_t *self) {
