@@ -28,7 +28,7 @@ $(INSTALLED): pyproject.toml setup.py native/backend.py
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q --disable-pip-version-check "setuptools>=77" "cffi>=1.16"
 	BETTONG_SKIP_NATIVE=1 $(BIN)/python -m pip install -q --disable-pip-version-check \
-	    --no-build-isolation -e '.[dev]'
+	    --no-build-isolation --config-settings editable_mode=compat -e '.[dev]'
 	@touch $@
 
 demo: build
