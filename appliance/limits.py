@@ -72,6 +72,10 @@ SET_ASIDE_MAX_COUNT = 256
 #: The progress line of a bounded run is written so often.
 PROGRESS_EVERY_S = 0.5
 
+#: Descriptors that a worker asks for, as far as the system lets it: a source may have 10,000 files
+#: or connections, and the usual 1,024 are there for programs that select().
+DESCRIPTOR_MAX_COUNT = 16_384
+
 #: The stack of a lane's thread, in bytes: user code recurses on it up to Python's own limit.
 LANE_STACK_BYTES = 16 << 20
 

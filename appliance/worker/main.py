@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import select
 import signal
 import socket
@@ -19,7 +20,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from appliance.errors import EXIT_DONE, EXIT_FAILED, BettongError
-from appliance.limits import GIL_SWITCH_S, STOP_GRACE_S
+from appliance.limits import DESCRIPTOR_MAX_COUNT, GIL_SWITCH_S, STOP_GRACE_S
 from appliance.logs import LogFormat, Logger
 from appliance.worker.control import Channel, ChannelClosed
 from appliance.worker.job import Job
@@ -34,6 +35,7 @@ def main(arguments: Sequence[str]) -> NoReturn:
     os.set_inheritable(page_fd, False)
     _calm_signals()
     _die_with(supervisor)
+    _ask_for_descriptors()
     channel = Channel(socket.socket(fileno=control_fd))
     code = EXIT_FAILED
     try:
@@ -65,6 +67,16 @@ def _die_with(supervisor: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != supervisor:
         os._exit(EXIT_FAILED)
+
+
+def _ask_for_descriptors() -> None:
+    """As many as a source can have files or connections, or as the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTOR_MAX_COUNT
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _tell(channel: Channel, kind: str, **fields: Any) -> None:

@@ -324,6 +324,18 @@ def test_a_thousand_idle_connections_cost_little_and_disturb_nobody(
         bad(tmp_path, 500)
 
 
+def test_a_worker_takes_more_connections_than_a_shell_has_descriptors_for(
+    tmp_path: Path, descriptors: None
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))
+    with flow_of(tmp_path) as flow, ExitStack() as idle:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for _ in range(300):
+            idle.enter_context(client(flow))
+        eventually(lambda: connections(tmp_path) == 300, "all are accepted")
+
+
 def test_out_of_descriptors_the_flow_goes_on_and_takes_the_next_when_one_has_gone(
     tmp_path: Path,
 ) -> None:
