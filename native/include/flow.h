@@ -65,6 +65,7 @@ typedef struct op {
     bool timed;       /* watches event time: a window, or a Python step with timers */
     bool arrival;     /* its timers follow the tick's clock */
     bool instant;     /* a window that answers every record, at that record's time; else S29 */
+    uint64_t bytes;   /* of its state, as last measured: no other thread may walk what the lane changes */
 } op_t;
 
 enum {

@@ -19,6 +19,7 @@ enum {
     TURN_WAIT_MS_MAX = 1000,
     STAMP_EVERY = 8
 };
+#define MEASURE_EVERY_NS 500000000
 #define STOP_WAIT_NS 10000000000
 
 typedef struct lane {
@@ -64,6 +65,7 @@ typedef struct lane {
     bool more;       /* a file has more to read at once */
     int64_t next_ns; /* the next timer */
 
+    int64_t measure_ns; /* when the states are measured next */
     uint64_t events, pauses;
     histogram_t *latency, *closing, *pause;
 } lane_t;

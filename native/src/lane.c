@@ -303,6 +303,19 @@ static int64_t tick_cut (lane_t *self) {
     return self->cut_at_ns;
 }
 
+/* What the states take, for the metrics. */
+static void measure (lane_t *self) {
+    for (uint32_t f = 0; f < self->flow_count; f++)
+        for (uint32_t i = 0; i < self->flows[f]->op_count; i++) {
+            op_t *op = &self->flows[f]->ops[i];
+            uint64_t bytes = op->window    ? window_bytes (op->window)
+                             : op->running ? running_bytes (op->running)
+                                           : 0;
+            __atomic_store_n (&op->bytes, bytes, __ATOMIC_RELAXED);
+        }
+    self->measure_ns = self->now_ns + MEASURE_EVERY_NS;
+}
+
 /* Timers; the next moment at which one is due. */
 static int64_t tick (lane_t *self) {
     int64_t next = INT64_MAX;
@@ -420,6 +433,8 @@ int lane_turn (lane_t *self) {
         handle (self, &events[i]);
     self->more = read_files (self) || self->more; /* or a source has just been let on */
     self->next_ns = tick (self);
+    if (self->clock_given || self->now_ns >= self->measure_ns)
+        measure (self);
     if (self->gil_held)
         lane_gil_drop (self); /* before it waits */
     return ending (self);
@@ -466,6 +481,7 @@ int lane_run (lane_t *self) {
     enum lane_end end = lane_start (self) ? LANE_RUNNING : LANE_FAILED;
     while (end == LANE_RUNNING)
         end = (enum lane_end) lane_turn (self);
+    measure (self);
     posts_send (&self->posts, POST_ENDED, 0, (uint32_t) end, 0, NULL, 0);
     return (int) end;
 }

@@ -62,7 +62,7 @@ static bool put_step (buffer_t *out, const flow_t *flow, const step_t *step) {
                 : op->running ? running_keys (op->running)
                 : op->python  ? pystep_keys (op->python)
                               : 0;
-        bytes += op->window ? window_bytes (op->window) : op->running ? running_bytes (op->running) : 0;
+        bytes += __atomic_load_n (&op->bytes, __ATOMIC_RELAXED);
     }
     return put_head (out, 8, flow, step->name, step->name_size) && put_count (out, "in", &step->in) &&
            put_count (out, "out", &step->out) && put_count (out, "late", &step->late) &&
