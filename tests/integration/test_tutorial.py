@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from integration.pages import sessions, shell, write_files
-from integration.processes import ROOT, run
+from integration.pages import files, sessions, shell, write_files
+from integration.processes import ROOT, run, running
 
 TUTORIAL = ROOT / "docs" / "tutorial"
 PAGES = sorted(path for path in TUTORIAL.glob("*.md") if path.name != "README.md")
@@ -38,6 +38,20 @@ def test_both_forms_of_a_flow_are_one_plan(
     explained = [run(tmp_path, "explain", name) for name in (toml, python)]
     assert [ended.returncode for ended in explained] == [0, 0], explained
     assert explained[0].stdout == explained[1].stdout != b""
+
+
+def test_the_flow_in_python_listens_as_well(tmp_path: Path) -> None:
+    """Only the source changes."""
+    page = TUTORIAL / "sensors.md"
+    text = files(page)["sensors.py"]
+    assert text.count('file("readings.jsonl"), json()') == 1
+    live = text.replace('file("readings.jsonl"), json()', "tcp.listen(0), json()")
+    (tmp_path / "live.py").write_text("from appliance import tcp\n" + live)
+    with running(tmp_path, "run", "live.py") as flow:
+        flow.send(files(page)["readings.jsonl"])
+        (printed,) = (text for command, text in sessions(page) if command.endswith("sensors.py"))
+        assert flow.line() + flow.line() == "".join(printed.splitlines(keepends=True)[:2])
+        assert flow.stop() == 0
 
 
 def test_the_first_page_leads_to_all_others() -> None:
