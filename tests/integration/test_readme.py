@@ -94,9 +94,9 @@ def test_its_commands_take_its_flow(tmp_path: Path) -> None:
 def test_its_links_lead_somewhere() -> None:
     links = re.findall(r"\]\(([^)#]+)\)", README.read_text())
     assert len(links) >= 6
-    assert [
-        link for link in links if not link.startswith("http") and not (ROOT / link).exists()
-    ] == []
+    by_bench = {"benchmarks/RESULTS.md"}  # written anew on each machine
+    pages = {link for link in links if not link.startswith("http")} - by_bench
+    assert [link for link in pages if not (ROOT / link).exists()] == []
 
 
 def test_its_doors_are_those_of_the_makefile() -> None:
