@@ -175,6 +175,10 @@ static void load_steps (loader_t *self, const value_t *document) {
     self->flow->steps = get_memory (self, items.count, sizeof *self->flow->steps);
     for (uint32_t i = 0; i < items.count && self->good; i++) {
         value_t name = next_item (self, &items);
+        if (name.tag != TAG_STR) {
+            complain (self, "steps");
+            return;
+        }
         self->flow->steps[i].name = name.p;
         self->flow->steps[i].name_size = name.size;
         self->flow->step_count = i + 1;
@@ -200,6 +204,8 @@ static void load_time (loader_t *self, source_t *source, const value_t *map) {
     if (source->arrival)
         return;
     source->time_slot = get_slot (self, &time, "slot");
+    if (source->time_slot == SLOT_NONE)
+        complain (self, "time");
     source->time_unit = (uint8_t) get_choice (self, &time, "unit", UNITS);
     source->late_us = get_int (self, &time, "late", 0);
     source->idle_us = get_int (self, &time, "idle", -1);
@@ -346,13 +352,31 @@ static void load_state (loader_t *self, op_t *op, const value_t *map) {
     if (op->kind != OP_KIND_PYTHON)
         return;
     load_fields (self, map, "fields", get_slot (self, map, "rest"), &op->fields);
-    if (self->good && !(op->python = pystep_new (map, get_layout (self, map, "event"), op->fields,
-                                                 self->functions, self->fault)))
+    const layout_t *event = get_layout (self, map, "event");
+    if (!event)
+        complain (self, "event");
+    if (self->good && !(op->python = pystep_new (map, event, op->fields, self->functions, self->fault)))
         self->good = false;
 }
 
 static const char *const OP_KINDS[] = {"where", "compute", "key",  "window", "running", "python",
                                        "move",  "pack",    "each", "emit",   NULL};
+
+/* Whether all is there without which an operator of this kind would reach for what is not. */
+static bool is_whole (const op_t *op) {
+    switch (op->kind) {
+    case OP_KIND_WHERE: return op->result != SLOT_NONE;
+    case OP_KIND_KEY:
+    case OP_KIND_RUNNING: return op->key != SLOT_NONE;
+    case OP_KIND_WINDOW: return op->key != SLOT_NONE && op->key_out != SLOT_NONE && op->step != SLOT_NONE;
+    case OP_KIND_PYTHON: return op->step != SLOT_NONE;
+    case OP_KIND_MOVE: return op->slot_count % 2 == 0;
+    case OP_KIND_PACK: return op->result != SLOT_NONE && op->layout;
+    case OP_KIND_EACH: return op->result != SLOT_NONE && op->to != SLOT_NONE;
+    case OP_KIND_EMIT: return op->sink && op->layout;
+    default: return true;
+    }
+}
 
 static void load_op (loader_t *self, op_t *op, const value_t *map) {
     flow_t *flow = self->flow;
@@ -378,10 +402,8 @@ static void load_op (loader_t *self, op_t *op, const value_t *map) {
     op->sink = sink == SLOT_NONE ? NULL : &flow->sinks[sink];
     load_code (self, op, map);
     load_key (self, op, map);
-    if (self->good && op->kind == OP_KIND_EMIT && (!op->sink || !op->layout))
-        complain (self, "emit");
-    if (self->good && (op->kind == OP_KIND_WINDOW || op->kind == OP_KIND_RUNNING) && op->key == SLOT_NONE)
-        complain (self, "key");
+    if (self->good && !is_whole (op))
+        complain (self, OP_KINDS[op->kind]);
     if (self->good)
         load_state (self, op, map);
 }
@@ -400,6 +422,11 @@ static void load_ops (loader_t *self, const value_t *document) {
         load_op (self, &flow->ops[i], &map);
     }
     flow->timed = get_indices (self, document, "timed", flow->op_count, &flow->timed_count);
+    for (uint32_t i = 0; i < flow->timed_count && self->good; i++) {
+        const op_t *op = &flow->ops[flow->timed[i]];
+        if (!op->window && !op->python)
+            complain (self, "timed");
+    }
 }
 
 static void load_errors (loader_t *self, const value_t *document) {
