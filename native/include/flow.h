@@ -135,6 +135,7 @@ typedef struct flow {
     uint64_t position;
     char *raw;
     uint32_t raw_size;
+    bool raw_cut;        /* `raw` is only the head of the message */
     int64_t lateness_us; /* watermark of its own partition as it stood before this record (S15) */
 
     /* The error output. */

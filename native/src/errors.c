@@ -36,7 +36,7 @@ static void fill_event (flow_t *self, const layout_t *layout) {
 static void fill_raw (flow_t *self) {
     uint32_t size = self->raw_size < ERROR_RAW_MAX ? self->raw_size : ERROR_RAW_MAX;
     set (self, ERROR_RAW, (value_t){.p = self->raw, .size = size, .tag = TAG_BYTES});
-    set (self, ERROR_RAW_TRUNCATED, value_bool (size < self->raw_size));
+    set (self, ERROR_RAW_TRUNCATED, value_bool (size < self->raw_size || self->raw_cut));
 }
 
 static void fill (flow_t *self, const step_t *step, const layout_t *layout, const fault_t *fault) {
@@ -112,8 +112,12 @@ void flow_error (flow_t *self, const step_t *step, const layout_t *layout) {
         self->steps[step - self->steps].errors++;
     if (self->stop_on_error && !self->stopped) {
         self->stopped = true;
-        lane_log (self->lane, 40, "flow %.*s stops at its first error (on_error = \"stop\"): %s",
-                  (int) self->name_size, self->name, self->fault.message);
+        const source_t *source = self->partition ? self->partition->source : NULL;
+        lane_log (self->lane, 40,
+                  "flow %.*s stops at its first error (on_error = \"stop\"): %s%.*s%s%.*s at %llu: %s",
+                  (int) self->name_size, self->name, step ? "step " : "", step ? (int) step->name_size : 0,
+                  step ? step->name : "", source ? ", source " : "", source ? (int) source->name_size : 0,
+                  source ? source->name : "", (unsigned long long) self->position, self->fault.message);
     }
     if (self->in_error)
         self->error_failures++;
@@ -125,7 +129,8 @@ void flow_error (flow_t *self, const step_t *step, const layout_t *layout) {
 }
 
 void flow_put_aside (flow_t *self) {
-    fault_set (&self->fault, REASON_STUCK, "a user function did not come back from this event");
+    fault_set (&self->fault, REASON_STUCK,
+               "the worker was lost in a user function that had this event: it hung, exited or crashed");
     flow_error (self, NULL, NULL);
 }
 

@@ -139,13 +139,15 @@ static void fill_meta (partition_t *self) {
     if (source->meta_partition != SLOT_NONE)
         row[source->meta_partition] = value_text (self->name, self->name_size);
     if (source->meta_path != SLOT_NONE)
-        row[source->meta_path] = value_text (self->name, self->name_size);
+        row[source->meta_path] =
+            source->kind == SOURCE_FILES ? value_text (self->name, self->name_size) : value_null();
     if (source->meta_position != SLOT_NONE)
         row[source->meta_position] = value_int ((int64_t) source->flow->position);
     if (source->meta_arrival != SLOT_NONE)
         row[source->meta_arrival] = value_time (source->flow->lane->now_us);
     if (source->meta_peer != SLOT_NONE)
-        row[source->meta_peer] = value_text (self->peer, (uint32_t) strlen (self->peer));
+        row[source->meta_peer] =
+            *self->peer ? value_text (self->peer, (uint32_t) strlen (self->peer)) : value_null();
 }
 
 static bool is_future (const source_t *source, int64_t time_us) {
@@ -233,14 +235,17 @@ static void process_message (partition_t *self, char *text, uint32_t size) {
     run_row (self);
 }
 
-static void process_fault (partition_t *self, char *text, uint32_t size) {
+/* `cut`: the text is only the head of a message that was too long to be kept. */
+static void process_fault (partition_t *self, char *text, uint32_t size, bool cut) {
     flow_t *flow = self->source->flow;
     flow->partition = self;
     flow->position = self->base + (uint64_t) (text - self->data);
     flow->raw = text;
     flow->raw_size = size;
+    flow->raw_cut = cut;
     self->source->records++;
     refuse (self);
+    flow->raw_cut = false;
 }
 
 /* Events are stamped when their last result is in a sink's buffer; the time starts with the bytes in hand. Reading
@@ -261,19 +266,23 @@ void partition_process (partition_t *self, bool last) {
     char *text = NULL;
     uint32_t size = 0, unstamped = 0;
     fault_t *fault = &source->flow->fault;
-    for (;;) {
+    /* Once a flow has stopped, what has been read and not looked at is not this run's any more. */
+    while (likely (!source->flow->stopped)) {
         size_t mark = arena_mark (scratch);
+        bool whole = false;
         enum framed framed = framer_next (&source->framer, &self->frame, self->data, &self->start, self->end,
                                           &text, &size, fault);
-        if (framed == FRAMED_MORE && last)
+        if (framed == FRAMED_MORE && last) {
+            whole = true;
             framed = framer_end (&source->framer, &self->frame, self->data, &self->start, self->end, &text,
                                  &size, fault);
+        }
         if (framed == FRAMED_MORE)
             break;
         if (likely (framed == FRAMED_MESSAGE)) {
             process_message (self, text, size);
         } else {
-            process_fault (self, text, size);
+            process_fault (self, text, size, !whole);
         }
         arena_release (scratch, mark);
         if (++unstamped == STAMP_EVERY || unlikely (lane->gil_held))
