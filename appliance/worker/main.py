@@ -107,6 +107,7 @@ def _run(channel: Channel, page_fd: int) -> int:
     log_format: LogFormat = "json" if job.log_format == "json" else "human"
     log = Logger("worker", log_format, job.log_level)
     sys.setswitchinterval(GIL_SWITCH_S)
+    sys.stdout = sys.stderr  # a print() of user code must not stand among a sink's records
     # Loading takes most of a start and says most of what can be wrong; only then is a lane made.
     from appliance.worker.loading import load_plans, open_flows
 
@@ -117,9 +118,12 @@ def _run(channel: Channel, page_fd: int) -> int:
         return EXIT_DONE
     from appliance.worker.lane import Lane
     from appliance.worker.mailroom import Mailroom
+    from appliance.worker.user_logs import adopt_user_logs
 
     lane = Lane(page_fd)
-    code = Mailroom(job, lane, channel, log, open_flows(job, plans, lane)).run()
+    flows = open_flows(job, plans, lane)
+    adopt_user_logs(log)  # all user code is loaded now
+    code = Mailroom(job, lane, channel, log, flows).run()
     lane.destroy()
     return code
 
