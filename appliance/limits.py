@@ -104,6 +104,10 @@ SINK_RETRY_MAX_S = 30.0
 SOURCE_RETRY_FIRST_S = 0.2
 SOURCE_RETRY_MAX_S = 30.0
 
+#: A source that failed works again once it has read for so long: one that reads once after each
+#: open and then fails must not begin its waits, and its log lines, anew each time.
+SOURCE_FORGIVE_S = 10.0
+
 #: Lists of records that wait for the thread of one sink; the lane counts their bytes and stops long
 #: before.
 SINK_QUEUE_MAX_COUNT = 1024

@@ -11,13 +11,14 @@ import threading
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from appliance import connect
+from appliance import clock, connect
 from appliance.connect import Chunk, EndOfInput
 from appliance.limits import (
     CHUNK_MAX_BYTES,
     INBOX_WAIT_FIRST_S,
     INBOX_WAIT_MAX_S,
     READ_WAIT_MAX_S,
+    SOURCE_FORGIVE_S,
     SOURCE_RETRY_FIRST_S,
     SOURCE_RETRY_MAX_S,
 )
@@ -95,19 +96,23 @@ class SourceThread(threading.Thread):
 
     def _serve(self, connector: Any, backoff: Backoff) -> None:
         """Read until the end of the input or `stop`."""
+        since_s: float | None = None  # its first good read after a failure
         while not self._stopping.is_set():
             self._acknowledge(connector)
             try:
                 chunk = connector.read(CHUNK_MAX_BYTES)
             except EndOfInput:
                 self._ended = True
+                self._works_again(backoff)
                 # A source that was stopped has not ended: its open windows stay open.
                 self._lane.mail_end(self._flow, self._end.index)
                 return
             data = None if chunk is None else _data_of(chunk)
             if backoff.failures:
-                self._log.info("source works again", flow=self._end.flow, source=self._end.name)
-                backoff.reset()
+                now_s = clock.monotonic_s()
+                since_s = now_s if since_s is None else since_s
+                if now_s - since_s >= SOURCE_FORGIVE_S:
+                    self._works_again(backoff)
             self.state = "open"
             if chunk is not None and data is not None:
                 self._hand_over(chunk, data)
@@ -138,6 +143,11 @@ class SourceThread(threading.Thread):
             positions, self._committed = self._committed, {}
         if positions:
             connector.committed(positions)
+
+    def _works_again(self, backoff: Backoff) -> None:
+        if backoff.failures:
+            self._log.info("source works again", flow=self._end.flow, source=self._end.name)
+            backoff.reset()
 
     def _failed(self, error: Exception, backoff: Backoff) -> None:
         """One line when it breaks; then quiet tries, until it works again."""

@@ -37,6 +37,7 @@ class SinkThread(threading.Thread):
         self._fresh = fresh
         self._queue: queue.Queue[Sequence[bytes] | None] = queue.Queue(SINK_QUEUE_MAX_COUNT)
         self._abandoned = threading.Event()
+        self._ending = threading.Event()  # finished or abandoned: no more waiting for an empty open
         self._open = False
         self._backoff = Backoff(SINK_RETRY_FIRST_S, SINK_RETRY_MAX_S)
         self.state = "opening"
@@ -51,11 +52,13 @@ class SinkThread(threading.Thread):
 
     def finish(self) -> None:
         """Write what is queued, then close."""
+        self._ending.set()
         self._queue.put(None)
 
     def abandon(self) -> None:
         """Give up what is left, then close."""
         self._abandoned.set()
+        self._ending.set()
         try:
             self._queue.put_nowait(None)
         except queue.Full:
@@ -63,6 +66,7 @@ class SinkThread(threading.Thread):
             return
 
     def run(self) -> None:
+        self._open_early()
         while not self._abandoned.is_set():
             records = self._queue.get()
             if records is None:
@@ -72,6 +76,18 @@ class SinkThread(threading.Thread):
         self.state = "closed"
         if self._open:
             self._close()
+
+    def _open_early(self) -> None:
+        """Before there are records: one that never gets any still connects, or makes its file."""
+        while not self._abandoned.is_set():
+            try:
+                self._make_ready()
+            except Exception as error:
+                if self._ending.wait(self._wait_after(error)):
+                    return
+            else:
+                self._works()
+                return
 
     def _write(self, records: Sequence[bytes]) -> bool:
         """Try until the sink has taken them; False when it was abandoned first."""
@@ -84,11 +100,18 @@ class SinkThread(threading.Thread):
         return False
 
     def _attempt(self, records: Sequence[bytes]) -> None:
+        self._make_ready()
         connector: Any = self._end.connector
+        connector.write(records)
+        self._works()
+
+    def _make_ready(self) -> None:
         if not self._open:
+            connector: Any = self._end.connector
             connector.open(Resume(fresh=self._fresh))
             self._open, self._fresh = True, False
-        connector.write(records)
+
+    def _works(self) -> None:
         self.state = "open"
         if self._backoff.failures:
             self._log.info("sink works again", flow=self._end.flow, sink=self._end.name)

@@ -14,6 +14,7 @@ import pytest
 from appliance import clock
 from appliance.connect import Chunk, EndOfInput, Later, Messages, Resume
 from appliance.logs import Logger
+from appliance.worker import inbox as inbox_module
 from appliance.worker import sinks as sinks_module
 from appliance.worker.backoff import Backoff
 from appliance.worker.committer import Committer, cut_positions
@@ -136,6 +137,36 @@ def test_a_source_that_gives_what_is_no_chunk_has_failed_and_hears_why(
     assert "source works again" in log[1]
 
 
+def test_a_source_that_reads_once_and_fails_each_time_is_said_once_and_waits_longer(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(Backoff, "next_s", lambda self: waits.append(self.failures) or _fail(self))
+    steps = [step for n in range(3) for step in (Chunk(b"a", b"%d" % n), OSError("no"))]
+    thread = SourceThread(end_of(ListSource(steps)), 0, Lane(), Logger("test"))
+    thread.start()
+    thread.join(PATIENCE_S)
+    log = capfd.readouterr().err.splitlines()
+    assert ["source failed" in line for line in log] == [True, False]
+    assert "source works again" in log[1]
+    assert waits == [0, 1, 2]
+
+
+def _fail(backoff: Backoff) -> float:
+    backoff.failures += 1
+    return 0.0
+
+
+def test_a_source_that_has_worked_for_a_while_begins_its_waits_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(Backoff, "next_s", lambda self: waits.append(self.failures) or _fail(self))
+    monkeypatch.setattr(inbox_module, "SOURCE_FORGIVE_S", 0.0)
+    serve(ListSource([Chunk(b"a", b"1"), OSError("no")] * 3), Lane())
+    assert waits == [0, 0, 0]
+
+
 def test_a_source_that_was_stopped_has_not_ended() -> None:
     """Its windows stay open: the next run goes on with them."""
     lane = Lane(refusals=1 << 30)
@@ -244,6 +275,53 @@ def test_records_are_written_in_order_and_each_list_is_reported_once() -> None:
     assert sink.records == [b"1", b"2", b"3"]
     assert lane.taken == 2
     assert sink.events == ["open fresh=True", "close"]
+
+
+def test_a_sink_that_gets_no_record_is_opened_and_closed() -> None:
+    sink = ListSink()
+    deliver(sink)
+    assert sink.events == ["open fresh=True", "close"]
+
+
+class ClosedSink(ListSink):
+    """Cannot be opened the first `refusals` times."""
+
+    def __init__(self, refusals: int) -> None:
+        super().__init__()
+        self.refusals = refusals
+        self.tries = 0
+
+    def open(self, resume: Resume) -> None:
+        self.tries += 1
+        if self.tries <= self.refusals:
+            raise ConnectionError("not there")
+        super().open(resume)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_sink_that_cannot_be_opened_is_tried_again_before_there_are_records() -> None:
+    sink = ClosedSink(3)
+    thread = SinkThread(end_of(sink), 0, Lane(), quiet(), fresh=True)
+    thread.start()
+    eventually(lambda: thread.state == "open")
+    thread.finish()
+    thread.join(PATIENCE_S)
+    assert (sink.tries, sink.events) == (4, ["open fresh=True", "close"])
+
+
+def test_a_sink_that_can_never_be_opened_does_not_hold_up_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sinks_module, "SINK_RETRY_FIRST_S", 1000.0)
+    monkeypatch.setattr(sinks_module, "SINK_RETRY_MAX_S", 1000.0)
+    sink = ClosedSink(1 << 30)
+    thread = SinkThread(end_of(sink), 0, Lane(), quiet(), fresh=True)
+    thread.start()
+    eventually(lambda: thread.state == "failed")
+    thread.finish()
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive()
+    assert sink.events == []
 
 
 @pytest.mark.usefixtures("impatient")
