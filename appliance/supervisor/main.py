@@ -45,7 +45,10 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended. `failures` are texts to be shown as they are, `status` the last figures."""
+    """How a run ended. `failures` are texts to be shown as they are, `status` the last figures.
+
+    `seconds`: from the moment the worker ran to its lane's end; starting is not part of it.
+    """
 
     code: int
     failures: tuple[str, ...]
@@ -76,6 +79,7 @@ class Supervisor:
         self._progress = Progress(2, self._begun_s) if options.progress else None
         self._progress_at_s = self._begun_s + PROGRESS_EVERY_S
         self._stop_seen_s: float | None = None
+        self._interrupted = False  # a signal stopped it
         self._status_number = 0
         self._status_by_s: float | None = None  # a status is being gathered until then
 
@@ -155,11 +159,12 @@ class Supervisor:
 
     def _hear_signals(self, wake: int) -> None:
         now_s = clock.monotonic_s()
+        self._hide_progress()  # every signal may lead to a line of the log
         for number in os.read(wake, 4096):
             if number == signal.SIGCHLD:
                 continue
             if self._stop_seen_s is None:
-                self._hide_progress()
+                self._interrupted = True
                 self._log.info("stopping", signal=signal.Signals(number).name)
                 self._stop(now_s)
             elif now_s - self._stop_seen_s >= SIGNAL_AGAIN_S:
@@ -167,10 +172,7 @@ class Supervisor:
                 for slot in self._slots:
                     slot.abort()
         for slot in self._slots:
-            was_running = not slot.finished
             slot.reap(now_s)
-            if was_running and slot.state == "waiting":
-                self._hide_progress()
 
     def _stop(self, now_s: float) -> None:
         if self._stop_seen_s is None:
@@ -230,7 +232,13 @@ class Supervisor:
         return found
 
     def _show_progress(self, now_s: float) -> None:
-        if self._progress is None or now_s < self._progress_at_s:
+        if self._progress is None:
+            return
+        if any(slot.state in ("starting", "waiting") for slot in self._slots):
+            # The next words are a worker's, which knows nothing of our line.
+            self._progress.hide()
+            self._progress_at_s = now_s + PROGRESS_EVERY_S
+        if now_s < self._progress_at_s:
             return
         self._progress_at_s = now_s + PROGRESS_EVERY_S
         pulses = [slot.child.page.pulse() for slot in self._slots if slot.child is not None]
@@ -247,12 +255,23 @@ class Supervisor:
         failures = tuple(slot.failure_text for slot in self._slots if slot.failure_text)
         codes = [slot.code for slot in self._slots]
         known = any(slot.reply is not None for slot in self._slots)
+        if self._interrupted and self._options.once and not self._all_read():
+            self._log.warning("stopped before its sources had ended")
         return Outcome(
             code=next((code for code in codes if code != EXIT_DONE), EXIT_DONE),
             failures=failures,
             status=self._status() if known else None,
-            seconds=clock.monotonic_s() - self._begun_s,
+            seconds=self._took_s(),
         )
+
+    def _all_read(self) -> bool:
+        return all(slot.sources_ended for slot in self._slots)
+
+    def _took_s(self) -> float:
+        """Of the worker that took longest, as it measured; else of all of this."""
+        replies = [slot.reply for slot in self._slots if slot.reply is not None]
+        took_s = [float(reply["took_s"]) for reply in replies if "took_s" in reply]
+        return max(took_s, default=clock.monotonic_s() - self._begun_s)
 
 
 def _watch(poll: select.poll, fd: int, writing: bool) -> None:

@@ -23,7 +23,8 @@ class Progress:
         rate = (events - before) / (now_s - before_s) if now_s > before_s else 0.0
         waiting = f", {pending_bytes:,} bytes waiting" if pending_bytes else ""
         took_s = now_s - self._begun_s
-        self._write(f"{_CLEAR}{events:,} events, {rate:,.0f}/s, {took_s:.0f} s{waiting}")
+        # The cursor goes back to the start: what another process says covers the line.
+        self._write(f"{_CLEAR}{events:,} events, {rate:,.0f}/s, {took_s:.0f} s{waiting}\r")
         self._shown = True
 
     def hide(self) -> None:

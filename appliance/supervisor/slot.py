@@ -32,6 +32,7 @@ class Slot:
         self.failure_text = ""  # why it cannot run, once finished
         self.own_flows: list[str] = []  # flows that asked for a worker of their own
         self.reply: dict[str, Any] | None = None  # the last status
+        self.sources_ended = False  # it ended by itself, or there was nothing to run
         self.policy = RestartPolicy()
         self.child: Child | None = None
         self._job = job
@@ -142,6 +143,8 @@ class Slot:
             child.ended = True
             if message["result"] != "nothing":
                 self.reply = message
+            sources = message["metrics"]["sources"] if "metrics" in message else ()
+            self.sources_ended = all(source["ended"] for source in sources)
 
     def tick(self, now_s: float) -> None:
         """Look at the page, at deadlines, at the time to start again."""

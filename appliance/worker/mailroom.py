@@ -51,6 +51,10 @@ class Mailroom:
         self._flows = flows
         self._result: int | None = None  # an enum lane_end, once the lane has ended
         self._listening = True  # the supervisor is there
+        self._may_run_dry = not job.once and all(
+            connect.is_bounded(end.connector) for flow in flows for end in flow.open.sources
+        )
+        self._begun_s = self._ended_s = 0.0  # monotonic: said that it runs; the lane's end
         self._stop_by_s: float | None = None
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._committer = Committer(self._committed)
@@ -71,6 +75,7 @@ class Mailroom:
     def run(self) -> int:
         """Run to the lane's end; the process's exit code."""
         self._connect_datagrams()
+        self._begun_s = clock.monotonic_s()
         self._channel.send("ready")
         for flow in self._flows:
             self._say_open(flow)
@@ -112,6 +117,7 @@ class Mailroom:
 
     def _ended(self, result: int) -> None:
         """On the lane's thread: it has ended."""
+        self._ended_s = clock.monotonic_s()
         self._result = result
         os.eventfd_write(self._wake_fd, 1)
 
@@ -147,10 +153,19 @@ class Mailroom:
             self._sinks[(post.flow, post.index)].put(msgpack.unpackb(post.data))
         elif post.kind == lib.POST_CUT:
             self._committer.put(post.number, post.data)
+            self._say_dry()  # a source that ends asks for a cut
         elif post.kind == lib.POST_RESOLVE:
             self._resolve(post)
         elif post.kind == lib.POST_LOG:
             self._log.log(post.index, post.data.decode("utf-8", "replace"), {})
+
+    def _say_dry(self) -> None:
+        """Once, when nothing more can come: whoever waits for the run to end waits in vain."""
+        if not self._may_run_dry or self._stop_by_s is not None:
+            return
+        if all(source["ended"] for source in self._lane.metrics()["sources"]):
+            self._may_run_dry = False
+            self._log.info("all sources have ended; waiting (use --once to end then)")
 
     def _resolve(self, post: Post) -> None:
         flow = self._flows[post.flow].open
@@ -217,8 +232,9 @@ class Mailroom:
                     bytes=sink["queued"],
                 )
         if self._listening:
+            took_s = self._ended_s - self._begun_s
             try:
-                self._channel.send("ended", result=result, **status)
+                self._channel.send("ended", result=result, took_s=took_s, **status)
                 self._channel.drain(STOP_GRACE_S)
             except ChannelClosed:
                 self._log.warning("the supervisor has gone")
@@ -272,6 +288,7 @@ class Mailroom:
         words["role"] = "source" if is_source else "sink"
         if is_source:
             words["guarantee"] = connect.guarantee(end.connector)
+            words["connects"] = end.native is not None and end.native.kind == "connect"
         if thread is not None:
             words["state"] = thread.state
         return words

@@ -16,6 +16,7 @@ from appliance.limits import LANE_STALL_S, RESTART_FORGIVE_S, RESTART_MAX_S
 from appliance.supervisor.admin import Admin, ask_status
 from appliance.supervisor.folder import DataFolder, connect, data_folder
 from appliance.supervisor.page import MAGIC, SIZE, EventInHand, Page, Pulse
+from appliance.supervisor.progress import Progress
 from appliance.supervisor.restart import RestartPolicy
 from appliance.supervisor.watch import Watch
 from appliance.worker.control import Channel, ChannelClosed
@@ -79,6 +80,17 @@ def test_a_lane_that_waits_is_healthy_and_one_that_only_stands_is_not() -> None:
     assert watch.look(pulse(1, waiting=True), 100.0 + 10 * LANE_STALL_S) == ""
     stuck_s = 100.0 + 11 * LANE_STALL_S + 1
     assert "made no turn" in watch.look(pulse(1), stuck_s)
+
+
+def test_the_progress_line_leaves_the_cursor_where_another_line_covers_it() -> None:
+    reading, writing = os.pipe()
+    progress = Progress(writing, 10.0)
+    progress.show(100, 0, 12.0)
+    progress.hide()
+    progress.hide()
+    os.close(writing)
+    with os.fdopen(reading, newline="") as pipe:
+        assert pipe.read() == "\r\x1b[K100 events, 50/s, 2 s\r\r\x1b[K"
 
 
 def test_restarts_come_later_and_later_and_are_forgiven_after_a_good_time() -> None:
