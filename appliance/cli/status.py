@@ -82,6 +82,8 @@ def _row(role: str, entry: Mapping[str, Any], figures: list[int | str]) -> list[
     state = entry.get("state", "")
     if not entry.get("connected", True):
         state = "not connected"
+    elif role == "source" and "connected" in entry and not entry.get("paused"):
+        state = "connected"
     elif entry.get("paused"):
         state = "pushed back"
     words = [f"{figure:,}" if isinstance(figure, int) else figure for figure in figures]

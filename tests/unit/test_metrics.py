@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -101,6 +102,19 @@ def test_the_table_names_everything() -> None:
     ):
         assert words in text
     assert "worker shared: running, started again 1 time" in text
+
+
+@pytest.mark.parametrize(
+    ("partitions", "words"), [(0, "not connected"), (1, "connected"), (None, "")]
+)
+def test_a_source_that_connects_says_whether_it_is(partitions: int | None, words: str) -> None:
+    answer = reply("a", 10)
+    answer["ends"][0]["connects"] = partitions is not None
+    answer["metrics"]["sources"][0]["partitions"] = partitions or 0
+    found = document("running", [WORKER], [answer]) | {"uptime_s": 1.0}
+    (row,) = [line for line in table(found) if "source in (tcp)" in line]
+    assert row.split("(tcp)")[1].split("10")[0].strip() == words
+    assert ("connected" in found["flows"][0]["sources"][0]) == (partitions is not None)
 
 
 def test_the_summary_has_rates_percentiles_and_what_went_wrong() -> None:
