@@ -16,8 +16,8 @@ POWER_MIN = -292
 POWER_MAX = 324
 
 HEADER = """\
-/* powers.h: made by native/tables.py. 10^k for k from POWER_MIN, rounded up to 128 bits, the top bit
- * set. */
+/* powers.h: made by native/tables.py. 10^k for k from POWER_MIN, rounded up to 128 bits, its top
+ * bit set. */
 """
 
 

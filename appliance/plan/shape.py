@@ -142,7 +142,7 @@ def operated(shape: Shape, step: Step) -> Shape:
         kinds = {n: k for n, k in shape.kinds.items() if n not in operation.aggregates}
         return replace(shape, fields=fields, removed=removed, kinds=kinds)
     if isinstance(operation, PythonStep) and operation.mode != "filter":
-        return Shape(keys=shape.keys, metadata=shape.metadata)
+        return Shape(keys=shape.keys, key_fields=shape.key_fields, metadata=shape.metadata)
     return shape
 
 

@@ -326,7 +326,10 @@ void flow_advance (flow_t *self) {
     for (uint32_t i = 0; i < self->timed_count; i++) {
         op_t *op = &self->ops[self->timed[i]];
         int64_t watermark = watermark_of (self, op);
-        if (!op->arrival && (watermark > op->watermark || op->due <= watermark))
+        /* Timers of arrival time are the tick's, but for the end of the input. */
+        bool is_due = op->arrival ? watermark == INT64_MAX && op->watermark < INT64_MAX
+                                  : watermark > op->watermark || op->due <= watermark;
+        if (is_due)
             advance_op (self, op, watermark);
     }
     self->due = INT64_MAX;
@@ -344,11 +347,13 @@ int64_t flow_advance_arrival (flow_t *self, int64_t now_us) {
     int64_t next = INT64_MAX;
     for (uint32_t i = 0; i < self->timed_count; i++) {
         op_t *op = &self->ops[self->timed[i]];
-        if (op->arrival && op->due <= now_us) {
+        if (!op->arrival || op->watermark == INT64_MAX)
+            continue;
+        if (op->due <= now_us) {
             self->partition = NULL;
             advance_op (self, op, now_us);
         }
-        if (op->arrival && op->due < next)
+        if (op->due < next)
             next = op->due;
     }
     return next;
