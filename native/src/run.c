@@ -326,16 +326,18 @@ void flow_advance (flow_t *self) {
     for (uint32_t i = 0; i < self->timed_count; i++) {
         op_t *op = &self->ops[self->timed[i]];
         int64_t watermark = watermark_of (self, op);
+        if (op->watermark == INT64_MAX)
+            continue; /* the end of the input has been; nothing comes after it */
         /* Timers of arrival time are the tick's, but for the end of the input. */
-        bool is_due = op->arrival ? watermark == INT64_MAX && op->watermark < INT64_MAX
-                                  : watermark > op->watermark || op->due <= watermark;
+        bool is_due =
+            op->arrival ? watermark == INT64_MAX : watermark > op->watermark || op->due <= watermark;
         if (is_due)
             advance_op (self, op, watermark);
     }
     self->due = INT64_MAX;
     for (uint32_t i = 0; i < self->timed_count; i++) {
         op_t *op = &self->ops[self->timed[i]];
-        if (!op->arrival && op->due < self->due)
+        if (!op->arrival && op->watermark < INT64_MAX && op->due < self->due)
             self->due = op->due;
     }
     self->partition = partition;

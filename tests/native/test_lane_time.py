@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from appliance.load import load_file
+from appliance.native import lib
 from appliance.testing import LaneRun
 from native.lanes import document_of, loaded
 
@@ -139,3 +140,24 @@ def test_a_window_that_waits_for_another_source_does_not_keep_the_lane_busy(
         while time.monotonic() < end_s:
             lane.turn()
         assert lane.metrics()["ticks"] - ticks < 20
+
+
+def test_a_window_of_arrival_time_that_never_opened_ends_with_its_input(tmp_path: Path) -> None:
+    """After the end nothing is due any more: no cut follows the last one."""
+    document = document_of(
+        tmp_path,
+        'version = 1\n[source.in]\nstdin = {}\n[step.n]\nwindow = { tumbling = "1s" }\n'
+        'aggregate = { n = "count()" }\n[sink.out]\nstdout = {}\n',
+    )
+    document["sources"][0]["bounded"] = True
+    with loaded(document, once=True) as lane:
+        lane.set_clock(0, 0)
+        lane.mail_end(0, 0)
+        for _ in range(20):
+            if lane.turn() == lib.LANE_ENDED:
+                break
+            for post in lane.posts():
+                if post.kind == lib.POST_CUT:
+                    lane.mail_committed(post.number)
+        else:
+            raise AssertionError("it goes on for ever")
