@@ -106,7 +106,7 @@ class Silence:
             context.cancel()
         else:
             v = event.get("v")
-            context.timer(after=3 if v is None or v < 1 else v)
+            context.timer(after=3 if v is None or v is True or v < 1 else v)
         return event if self.seen == 1 else None
 
     def on_timer(self, context: Any) -> Any:
