@@ -8,13 +8,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from appliance.errors import FlowError, Place
+from appliance.native import lib
 from appliance.plan.check import check
 from appliance.plan.logical import Plan, PythonStep
+from appliance.plan.program import compile_plan
 from appliance.plan.read import read_flow
 from appliance.plan.shape import in_order, owner_of
 from appliance.plan.table import KeyPath
 from appliance.testing import LaneRun
-from semantics.oracle import Oracle, Outcome, ends
+from appliance.worker.lane import Lane
+from appliance.worker.python_steps import load_functions
+from semantics.oracle import START_US, Oracle, Outcome, ends
 from semantics.oracle_codec import Framer, to_json
 
 #: Bytes of one partition of a source, in the order of their arrival.
@@ -156,3 +160,45 @@ def some_fields(plan: Plan) -> frozenset[str]:
         if len(step.inputs) > 1 or above & found or any(is_python):
             found.add(name)
     return frozenset(found)
+
+
+def assert_files_agree(plan: Plan, files: Mapping[str, bytes]) -> None:
+    """The only source of the plan reads these files, which are there: its partitions are fixed."""
+    program = compile_plan(plan)
+    (source,) = program.document["sources"]
+    source.update(kind="files", paths=list(files), bounded=True, replayable=True)
+    for sink in program.document["sinks"]:
+        sink.update(kind="memory")
+    lane = Lane()
+    try:
+        lane.set_clock(0, START_US)
+        lane.load(program.pack(), load_functions(plan, program.functions), once=True)
+        assert lane.start()
+        while lane.turn() == lib.LANE_RUNNING:
+            for post in lane.posts():
+                if post.kind == lib.POST_CUT:
+                    lane.mail_committed(post.number)
+        outputs = {name: lane.take_memory(0, number) for number, name in enumerate(plan.sinks)}
+    finally:
+        lane.destroy()
+    expected = by_oracle_of_files(plan, files)
+    for name in plan.sinks:
+        assert outputs[name].split(b"\n") == expected.output(name).split(b"\n"), name
+
+
+def by_oracle_of_files(plan: Plan, files: Mapping[str, bytes]) -> Outcome:
+    """Small files are read whole in one go each, and end one after the other."""
+    (source,) = plan.sources
+    oracle = Oracle(plan)
+    framers = {name: Framer(plan.sources[source].frame) for name in files}
+    for name in files:
+        oracle.sources[source].partition(name, is_fixed=True)
+    for name, data in files.items():
+        for position, message in framers[name].feed(data):
+            oracle.feed(source, name, message, position)
+    for name in files:
+        for position, message in framers[name].end():
+            oracle.feed(source, name, message, position)
+        oracle.end_partition(source, name)
+    oracle.end(source)
+    return oracle.outcome

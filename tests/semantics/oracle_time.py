@@ -15,20 +15,22 @@ from semantics.oracle_windows import END_OF_TIME, START_OF_TIME
 
 @dataclass
 class Partition:
-    """An ordered part of a source. It counts from its first record that has a time."""
+    """An ordered part of a source. It counts from its first record that has a time; a fixed one, a
+    named file, from the start."""
 
     name: str
     decoder: Decoder
     largest_time: float = START_OF_TIME
     late_us: int = 0
+    is_fixed: bool = False
 
     @property
     def watermark(self) -> float:
-        return self.largest_time - self.late_us if self.counts else START_OF_TIME
+        return self.largest_time - self.late_us
 
     @property
     def counts(self) -> bool:
-        return self.largest_time != START_OF_TIME
+        return self.is_fixed or self.largest_time != START_OF_TIME
 
 
 @dataclass
@@ -45,10 +47,10 @@ class SourceTime:
     def is_arrival(self) -> bool:
         return self.source.time.field is None
 
-    def partition(self, name: str) -> Partition:
+    def partition(self, name: str, is_fixed: bool = False) -> Partition:
         if name not in self.partitions:
-            late_us = self.source.time.late_us
-            self.partitions[name] = Partition(name, Decoder(self.source), late_us=late_us)
+            decoder, late_us = Decoder(self.source), self.source.time.late_us
+            self.partitions[name] = Partition(name, decoder, late_us=late_us, is_fixed=is_fixed)
         return self.partitions[name]
 
     @property

@@ -45,7 +45,23 @@ NUMBERS = st.one_of(
 ANYTHING = st.one_of(
     NUMBERS,
     NUMBERS,
-    st.sampled_from([None, True, False, "x", "é\n", "", [], [1, "a"], {"a": {"b": 1}}, {}]),
+    st.sampled_from(
+        [
+            None,
+            True,
+            False,
+            "x",
+            "é\n",
+            "",
+            [],
+            [1, "a"],
+            {"a": {"b": 1}},
+            {},
+            [1.0, "a"],
+            {"b": 1, "a": [None]},
+            {"a": [None], "b": 1.0},
+        ]
+    ),
 )
 TAGS = st.one_of(
     st.lists(st.integers(0, 3), max_size=3),

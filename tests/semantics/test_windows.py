@@ -4,6 +4,9 @@ S13–S16, S25, S27, S29)."""
 from __future__ import annotations
 
 import json
+import random
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -13,7 +16,7 @@ from hypothesis import strategies as st
 from appliance.plan.logical import Plan
 from appliance.testing import LaneRun
 from semantics import strategies
-from semantics.compare import assert_agree, by_lane, lines, plan_of
+from semantics.compare import assert_agree, assert_files_agree, by_lane, lines, plan_of
 from semantics.strategies import examples
 
 SECONDS = {"field": "ts", "unit": "s"}
@@ -25,6 +28,91 @@ def test_windows_close_as_the_oracle_says(data: Any) -> None:
     """Several partitions, disorder, windows behind windows."""
     made = data.draw(strategies.flows(strategies.window_tables(), steps_max=3))
     assert_agree(made.plan, data.draw(strategies.inputs(made.sources, partitions_max=3)))
+
+
+@examples(40)
+@given(st.data())
+def test_s7_named_files_count_from_the_start(data: Any) -> None:
+    """The second file may be far behind the first when its turn comes: nothing of it is late."""
+    made = data.draw(strategies.flows(strategies.window_tables(), sources_max=1, steps_max=2))
+    sinks = {f"out{number}": {"from": name} for number, name in enumerate([*made.steps, "a"])}
+    plan = plan_of(made.sources, made.steps, sinks)
+    streams = st.lists(strategies.streams(made.sources["a"], most=12), min_size=1, max_size=3)
+    with TemporaryDirectory() as folder:
+        files = {f"{folder}/{n}": content for n, content in enumerate(data.draw(streams))}
+        for name, content in files.items():
+            Path(name).write_bytes(content)
+        assert_files_agree(plan, files)
+
+
+ALIGNED = [one for one in strategies.WINDOWS if "global" not in one]
+
+
+@examples(40)
+@given(st.data())
+def test_s15_how_partitions_interleave_does_not_show(data: Any) -> None:
+    """Once all have begun, windows hold the same and the same records are late (S9)."""
+    window = data.draw(st.sampled_from(ALIGNED))
+    aggregate = {"n": "count()", "low": "min(v)", "high": "max(v)", "first": "first(v)"}
+    plan = plan_of(
+        {"a": {"time": {"field": "ts", "unit": "s", "late": "1s", "idle": "never"}}},
+        {"w": {"key_by": "k", "window": window, "aggregate": aggregate}},
+        {"w": {"from": "w"}, "late": {"from": "w.late"}},
+    )
+    moments = st.lists(st.tuples(st.integers(0, 400), st.sampled_from("xyz")), max_size=20)
+    waiting, number = {}, 0
+    for name in "pqr":
+        times = sorted(data.draw(moments), key=lambda one: one[0] // 40)
+        waiting[name] = []
+        for tenths, key in times:
+            number += 1
+            waiting[name].append(lines(at(tenths / 10 + number / 1e6, key, v=number)))
+    begun = [("a", name, lines(at(-100, "x", v=0))) for name in waiting]
+
+    def interleaved() -> list[Any]:
+        left = {name: list(parts) for name, parts in waiting.items() if parts}
+        found = list(begun)
+        while left:
+            name = data.draw(st.sampled_from(sorted(left)))
+            found.append(("a", name, left[name].pop(0)))
+            left = {name: parts for name, parts in left.items() if parts}
+        return found
+
+    one, other = (by_lane(plan, interleaved())[0] for _ in range(2))
+    for sink in plan.sinks:
+        assert sorted(one[sink].splitlines()) == sorted(other[sink].splitlines())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_long_runs_with_many_keys_agree(seed: int) -> None:
+    """Tables grow, windows are recycled, cuts are made on the way."""
+    chance = random.Random(seed)
+    window = ALIGNED[seed * 2 + 1]
+    plan = plan_of(
+        {"a": {"time": {"field": "ts", "unit": "ms", "late": "500ms", "idle": "never"}}},
+        {
+            "r": {"key_by": "k", "running": {"seen": "count()", "before": "lag(v)"}},
+            "w": {"window": window, "aggregate": {"n": "count()", "m": "mean(v)", "s": "last(t)"}},
+            "g": {"from": ["w"], "key_by": "n", "window": {"global": True, "every": "20s"},
+                  "aggregate": {"k": "count()", "m": "max(m)"}},
+        },
+        {"w": {"from": "w"}, "late": {"from": "w.late"}, "g": {"from": "g"}, "r": {"from": "r"}},
+    )  # fmt: skip
+    records = [
+        {
+            "k": f"key {chance.randrange(1200)}" + "x" * chance.choice([0, 0, 40]),
+            "v": chance.uniform(-100, 100),
+            "t": "text " * chance.randrange(20),
+            "ts": number * 10 + chance.randrange(1000),
+        }
+        for number in range(4000)
+    ]
+    data, pieces = lines(*records), []
+    while data:
+        size = chance.choice([1, 50, 5000, 60_000])
+        pieces.append(("a", "", data[:size]))
+        data = data[size:]
+    assert_agree(plan, pieces, pause_us=300_000)
 
 
 # ---- rules ----
