@@ -18,4 +18,8 @@ static inline int value_truth (const value_t *v) {
     return v->tag == TAG_BOOL ? (int) v->i : v->tag <= TAG_NULL ? -1 : -2;
 }
 
+/* Whether two values are equal (S2), all the way down; inside of lists and maps null equals null. False when maps
+ * whose keys stand in different orders are too large to tell. */
+bool value_equal (const value_t *a, const value_t *b, bool *is_equal);
+
 #endif

@@ -4,6 +4,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "machine.h"
+
 enum { CAPACITY_MIN = 32 };
 
 bool kept_reserve (kept_t *self, const value_t *value, uint64_t *owned) {
@@ -93,6 +95,9 @@ bool kept_same (const value_t *a, const value_t *b) {
         return value_is_null (a) && value_is_null (b);
     if (!kept_comparable (a, b))
         return false;
+    bool is_equal;
+    if (a->tag >= TAG_LIST && value_equal (a, b, &is_equal))
+        return is_equal;
     if ((a->tag == TAG_FLOAT && isnan (a->f)) || (b->tag == TAG_FLOAT && isnan (b->f)))
         return false;
     return kept_order (a, b) == 0;

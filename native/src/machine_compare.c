@@ -104,8 +104,7 @@ static enum next pair_next (pair_t *pair, value_t *a, value_t *b) {
     return pack_get (&pair->map, key.p, key.size, b) ? NEXT_PAIR : NEXT_DIFFERENT;
 }
 
-bool machine_equal (machine_t *self, const instruction_t *i, const value_t *a, const value_t *b,
-                    bool *is_equal) {
+bool value_equal (const value_t *a, const value_t *b, bool *is_equal) {
     if (a->tag < TAG_LIST || b->tag < TAG_LIST) {
         *is_equal = is_equal_flat (a, b);
         return true;
@@ -126,8 +125,7 @@ bool machine_equal (machine_t *self, const instruction_t *i, const value_t *a, c
         if (next == NEXT_DIFFERENT)
             return true;
         if (next != NEXT_PAIR || depth > PACK_DEPTH_MAX)
-            return fault_set (self->fault, REASON_LIMIT, "%s: the maps are too large to compare",
-                              machine_name (i));
+            return false;
         if (x.tag < TAG_LIST || y.tag < TAG_LIST) {
             if (!is_equal_flat (&x, &y))
                 return true;
@@ -137,6 +135,12 @@ bool machine_equal (machine_t *self, const instruction_t *i, const value_t *a, c
     }
     *is_equal = true;
     return true;
+}
+
+bool machine_equal (machine_t *self, const instruction_t *i, const value_t *a, const value_t *b,
+                    bool *is_equal) {
+    return value_equal (a, b, is_equal) ||
+           fault_set (self->fault, REASON_LIMIT, "%s: the maps are too large to compare", machine_name (i));
 }
 
 static bool is_ordered (uint8_t op, enum order order) {

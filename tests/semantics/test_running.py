@@ -159,3 +159,11 @@ def test_s10_the_key_ends_where_its_field_is_dropped() -> None:
     assert outputs["out"] == (
         b'{"n":1,"m":1,"all":1}\n{"n":1,"m":1,"all":2}\n{"n":2,"m":2,"all":3}\n'
     )
+
+
+def test_s12_changed_looks_into_lists_and_maps() -> None:
+    """As `==` does (S2): an int equals its float, and the order of keys does not count."""
+    found = answers({"c": "changed(v)"}, {"v": [1, "a"]}, {"v": [1.0, "a"]},
+                    {"v": {"a": 1, "b": []}},
+                    {"v": {"b": [], "a": 1.0}}, {"v": {"b": [0], "a": 1}})  # fmt: skip
+    assert [one["c"] for one in found] == [True, False, True, False, True]
