@@ -58,7 +58,10 @@ static void run_result (void *context, const bkey_t *key, int64_t start_us, int6
 
 static void note_due (flow_t *self, op_t *op, int64_t due) {
     op->due = due;
-    if (due < self->due)
+    /* A timer may be set for a time that the step has left behind, whatever the record's own source says: at once. */
+    if (due <= op->watermark && !op->arrival)
+        self->due = INT64_MIN;
+    else if (due < self->due)
         self->due = due;
 }
 
@@ -328,6 +331,8 @@ void flow_advance (flow_t *self) {
         int64_t watermark = watermark_of (self, op);
         if (op->watermark == INT64_MAX)
             continue; /* the end of the input has been; nothing comes after it */
+        if (watermark < op->watermark)
+            watermark = op->watermark; /* it never goes back */
         /* Timers of arrival time are the tick's, but for the end of the input. */
         bool is_due =
             op->arrival ? watermark == INT64_MAX : watermark > op->watermark || op->due <= watermark;

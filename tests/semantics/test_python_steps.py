@@ -242,3 +242,15 @@ def test_s4_functions_see_times_in_the_sources_unit() -> None:
 
 def seen_window(event: Any) -> Any:
     return {"size": event.window_end - event.window_start, "start": event.window_start}
+
+
+def test_s11_a_timer_for_a_time_that_has_passed_fires_at_once() -> None:
+    """The step is at the clock's time by one source; the other's record sets a timer far behind."""
+    plan = plan_of(
+        {"now": {}, "then": {"time": {"field": "ts", "unit": "us", "idle": "never"}}},
+        {"p": {"from": ["now", "then"], "key_by": "k", "python": function(Silence)}},
+        {"out": {}},
+    )
+    pieces = [("then", "", lines({"k": "a", "ts": 5}, {"k": "b", "ts": 6}))]
+    outcome = assert_agree(plan, pieces)
+    assert [json.loads(line).get("w") for line in outcome.sinks["out"]] == [None, 8, None, 9]
