@@ -108,6 +108,35 @@ SOURCE_RETRY_MAX_S = 30.0
 #: open and then fails must not begin its waits, and its log lines, anew each time.
 SOURCE_FORGIVE_S = 10.0
 
+#: Blocks of a spool that are kept in memory too, so that a sink that keeps up never reads the disk.
+SPOOL_MEMORY_MAX_BYTES = 4 << 20
+
+#: A full spool takes results again when it has shrunk to this share of its bound: not at once, or
+#: its sources would be stopped and started with every block.
+SPOOL_LOW_SHARE = 0.9
+
+#: So many blocks may wait without being a backlog, to which `resend_rate` applies.
+SPOOL_LIVE_COUNT = 2
+
+#: One spool block: what one cut holds for one sink is bounded by the lane, far below this.
+BLOCK_MAX_BYTES = 256 << 20
+
+#: Records of one block: the smallest takes two bytes of it.
+RECORD_MAX_COUNT = BLOCK_MAX_BYTES // 2
+
+#: Shards of a flow: a key's shard is the top six bits of its hash.
+SHARD_COUNT = 64
+
+#: What a sender has on the way to a receiver that confirms later: blocks, and their bytes.
+SEND_WINDOW_MAX_COUNT = 256
+SEND_WINDOW_MAX_BYTES = 8 << 20
+
+#: How often a sender looks whether something has been confirmed, when there is nothing to send.
+CONFIRM_POLL_S = 0.02
+
+#: A file is synced after so many bytes at the latest, and always when nothing more waits.
+PLACE_SYNC_MAX_BYTES = 16 << 20
+
 #: Lists of records that wait for the thread of one sink; the lane counts their bytes and stops long
 #: before.
 SINK_QUEUE_MAX_COUNT = 1024

@@ -40,10 +40,30 @@ class Later(Exception):
 class Resume:
     """What a sink is told when it opens.
 
-    `fresh`: the run starts from nothing, so what is there is replaced.
+    `fresh`: the run starts from nothing, so what is there is replaced. `stream` and `epoch` are
+    whose results these are (16 random bytes, made with the flow's first cut) and the number of this
+    start.
     """
 
     fresh: bool = False
+    stream: bytes = b""
+    epoch: int = 0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The results that one cut has committed for a sink that keeps numbers.
+
+    A record's number counts those of its shard: `first` gives the number of the first record of
+    each shard in this batch, `shards` the shard of each record, a byte each. Numbers that are
+    missing before `first` are results that were given up: a recorded gap.
+    """
+
+    stream: bytes
+    epoch: int
+    first: Mapping[int, int]
+    shards: bytes
+    records: Sequence[bytes]
 
 
 @dataclass(frozen=True)
@@ -117,6 +137,44 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Let go of everything, after the last record."""
+
+
+@runtime_checkable
+class Placed(Protocol):
+    """Trait of a sink that is exact by place: a block of results has a place of its own, and
+    writing it again writes the same bytes there.
+    """
+
+    def size(self) -> int:
+        """How many bytes there are: where the first block of a flow without a history goes. Called
+        once, before the lane starts; what is wrong then is an EnvironmentFailure.
+        """
+
+    def write_at(self, place: int, data: bytes) -> None:
+        """These bytes at this place."""
+
+    def sync(self) -> None:
+        """All that was written survives a power cut when this returns."""
+
+
+@runtime_checkable
+class Numbered(Protocol):
+    """Trait of a sink that keeps the numbers of what it has taken together with the effect: it is
+    exact.
+    """
+
+    def write_batch(self, batch: Batch) -> None:
+        """Take what of these records has not been taken yet. Later: nothing was, they come again."""
+
+
+@runtime_checkable
+class Confirming(Protocol):
+    """Trait of a sink whose other side says later what is durable there."""
+
+    def confirmed(self) -> int:
+        """How many of the batches written since `open` are durable at the receiver. Called often;
+        it must not wait long.
+        """
 
 
 @runtime_checkable

@@ -1,0 +1,90 @@
+"""A spool block: the results that one cut has committed for one sink, as the store keeps them.
+
+The form is described in `docs/formats/spool.md`. A block says by itself where it belongs, so that
+sending it again after a crash does what the first time did: at the same place, under the same
+numbers.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgpack
+
+from appliance.connect import Batch
+from appliance.limits import BLOCK_MAX_BYTES, RECORD_MAX_COUNT, SHARD_COUNT
+
+
+class BlockDamaged(ValueError):
+    """Bytes that are no block of ours."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """`data`: the results. Of a placed sink as they will stand there, from the byte `place` on; of
+    the others each as a packed bin, one behind the other.
+
+    `shards` (a byte a record) and `first` (the number of a shard's first record in this block) are
+    empty unless the sink's records are numbered. `made_s`: seconds since 1970 by the box's clock
+    when it was committed; only a bound on age looks at it.
+    """
+
+    data: bytes
+    made_s: int
+    place: int = -1
+    epoch: int = 0
+    shards: bytes = b""
+    first: Mapping[int, int] | None = None
+
+    def pack(self) -> bytes:
+        first = [[shard, number] for shard, number in (self.first or {}).items()]
+        packed = msgpack.packb(
+            [self.made_s, self.place, self.epoch, first, self.shards, self.data], use_bin_type=True
+        )
+        assert isinstance(packed, bytes)
+        return packed
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> Block:
+        """BlockDamaged when it is none."""
+        try:
+            made_s, place, epoch, first, shards, data = msgpack.unpackb(
+                packed, max_bin_len=BLOCK_MAX_BYTES, max_array_len=SHARD_COUNT
+            )
+            numbers = {int(shard): int(number) for shard, number in first}
+            if not (isinstance(data, bytes) and isinstance(shards, bytes)):
+                raise ValueError("its parts are of other types")
+            return cls(data, int(made_s), int(place), int(epoch), shards, numbers)
+        except (ValueError, TypeError, msgpack.UnpackException) as error:
+            raise BlockDamaged(f"a spool block cannot be read: {error}") from error
+
+    def records(self) -> list[bytes]:
+        """The results one by one. BlockDamaged when they are not what they should be."""
+        unpacker = msgpack.Unpacker(max_buffer_size=0, max_bin_len=BLOCK_MAX_BYTES)
+        unpacker.feed(self.data)
+        try:
+            found = list(unpacker)
+        except (ValueError, msgpack.UnpackException) as error:
+            raise BlockDamaged(f"the records of a spool block cannot be read: {error}") from error
+        if not all(isinstance(record, bytes) for record in found):
+            raise BlockDamaged("a spool block holds something else than records")
+        if len(found) > RECORD_MAX_COUNT or (self.shards and len(self.shards) != len(found)):
+            raise BlockDamaged("a spool block's records and shards do not fit together")
+        return found
+
+    def batch(self, stream: bytes) -> Batch:
+        """For a sink that keeps numbers."""
+        return Batch(stream, self.epoch, self.first or {}, self.shards, self.records())
+
+
+def number(shards: bytes, following: dict[int, int]) -> dict[int, int]:
+    """The first number of each shard in a block with these shards, from what follows for the sink;
+    `following` is moved on. Numbers begin at 1 (S21).
+    """
+    first: dict[int, int] = {}
+    for shard, count in Counter(shards).items():
+        first[shard] = following.get(shard, 1)
+        following[shard] = first[shard] + count
+    return first

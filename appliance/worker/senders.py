@@ -1,0 +1,234 @@
+"""The thread of a sink whose results leave after the cut: it sends committed blocks, in order, from
+the sink's spool, and says what has arrived.
+
+What has arrived where it belongs depends on the sink: a file's bytes when they are synced, a row of
+a database when `write_batch` has returned, a frame when its receiver has committed it, all others'
+records when `write` has returned. What a verb raises means: not arrived; the sink is opened again
+after a wait and sending begins at the oldest block that has not arrived. Sending again is always
+safe, for a block goes to the same place and has the same numbers each time.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import Any
+
+from appliance import clock, connect
+from appliance.connect import Later, Resume
+from appliance.limits import (
+    CONFIRM_POLL_S,
+    PLACE_SYNC_MAX_BYTES,
+    SEND_WINDOW_MAX_BYTES,
+    SEND_WINDOW_MAX_COUNT,
+    SINK_RETRY_FIRST_S,
+    SINK_RETRY_MAX_S,
+    SPOOL_LIVE_COUNT,
+)
+from appliance.logs import Logger
+from appliance.plan.logical import Spool as Bounds
+from appliance.worker.backoff import Backoff
+from appliance.worker.block import Block, BlockDamaged
+from appliance.worker.opening import OpenEnd
+from appliance.worker.spool import Spool
+
+
+class SenderThread(threading.Thread):
+    """Serves one spooled sink until `finish` (when all is sent) or `leave` (at once)."""
+
+    def __init__(
+        self, end: OpenEnd, spool: Spool, bounds: Bounds, resume: Resume, log: Logger
+    ) -> None:
+        super().__init__(name=f"sink {end.flow}.{end.name}", daemon=True)
+        self._end = end
+        self._spool = spool
+        self._resume = resume
+        self._log = log
+        self._max_age_s = bounds.max_age_us / 1e6
+        self._rate = Rate(bounds.resend_rate)
+        self._backoff = Backoff(SINK_RETRY_FIRST_S, SINK_RETRY_MAX_S)
+        self._leaving = threading.Event()
+        self._finishing = threading.Event()
+        self._open = False
+        self._at = 0  # the next block to send
+        self._sent: deque[tuple[int, int]] = deque()  # sent, not yet arrived: (seq, bytes)
+        self._sent_bytes = 0
+        self.state = "opening"
+        self.sent_records = self.damaged = 0
+
+    def finish(self) -> None:
+        """End when everything in the spool has arrived."""
+        self._finishing.set()
+        self._spool.close()
+
+    def leave(self) -> None:
+        """End as soon as the verb at hand returns: the spool keeps the rest."""
+        self._leaving.set()
+        self.finish()
+
+    def run(self) -> None:
+        while not self._leaving.is_set():
+            try:
+                self._make_ready()
+                if self._step():
+                    break
+            except Exception as error:
+                self._failed(error)
+        self.state = "closed"
+        if self._open:
+            self._close()
+
+    # ---- one step ----
+
+    def _step(self) -> bool:
+        """Send one block, or see what has arrived; True when all is done."""
+        if self._is_window_full():
+            self._settle(CONFIRM_POLL_S)
+            return False
+        found = self._spool.next(self._at, self._patience_s())
+        if found is None:
+            self._settle(0.0)
+            return self._finishing.is_set() and self._spool.is_empty
+        seq, packed = found
+        self._at = seq + 1
+        try:
+            block = Block.unpack(packed)
+            if self._is_too_old(block, seq):
+                self._spool.drop(seq, len(packed))
+                return False
+            self._write(block)
+        except BlockDamaged as error:
+            self.damaged += 1
+            self._say("a block of results cannot be sent", error)
+        self._works()
+        self._sent.append((seq, len(packed)))
+        self._sent_bytes += len(packed)
+        if not self._waits_for_confirmation and not self._is_placed:
+            self._arrived(len(self._sent))
+        return False
+
+    def _write(self, block: Block) -> None:
+        connector: Any = self._end.connector
+        if self._is_placed:
+            connector.write_at(block.place, block.data)
+            return
+        records = block.records()
+        if self._spool.count > SPOOL_LIVE_COUNT:
+            self._leaving.wait(self._rate.wait_s(len(records)))
+        if isinstance(connector, connect.Numbered):
+            connector.write_batch(block.batch(self._resume.stream))
+        elif records:
+            connector.write(records)
+        self.sent_records += len(records)
+
+    def _is_window_full(self) -> bool:
+        most = PLACE_SYNC_MAX_BYTES if self._is_placed else SEND_WINDOW_MAX_BYTES
+        return len(self._sent) >= SEND_WINDOW_MAX_COUNT or self._sent_bytes >= most
+
+    def _patience_s(self) -> float | None:
+        """How long to wait for a block: for ever, unless something sent has still to arrive."""
+        if not self._sent:
+            return None
+        return 0.0 if self._is_placed else CONFIRM_POLL_S
+
+    def _settle(self, wait_s: float) -> None:
+        """See what of the blocks sent has arrived."""
+        if not self._sent:
+            return
+        connector: Any = self._end.connector
+        if self._is_placed:
+            connector.sync()
+            self._arrived(len(self._sent))
+        elif self._waits_for_confirmation:
+            before = self._confirmed
+            self._confirmed = connector.confirmed()
+            self._arrived(self._confirmed - before)
+            if self._confirmed == before and wait_s:
+                self._leaving.wait(wait_s)
+
+    def _arrived(self, count: int) -> None:
+        for _ in range(min(count, len(self._sent))):
+            seq, size = self._sent.popleft()
+            self._sent_bytes -= size
+            self._spool.delivered(seq, size)
+
+    def _is_too_old(self, block: Block, seq: int) -> bool:
+        now_s = clock.known_s()
+        if not (block.made_s and now_s) or now_s - block.made_s <= self._max_age_s or self._sent:
+            return False
+        if self._spool.dropped == 0:
+            self._say("results are too old to be sent and are given up", seq)
+        return True
+
+    # ---- opening and failing ----
+
+    @property
+    def _is_placed(self) -> bool:
+        return isinstance(self._end.connector, connect.Placed)
+
+    @property
+    def _waits_for_confirmation(self) -> bool:
+        return isinstance(self._end.connector, connect.Confirming)
+
+    def _make_ready(self) -> None:
+        if self._open:
+            return
+        connector: Any = self._end.connector
+        connector.open(self._resume)
+        self._open = True
+        self._confirmed = 0
+        self._sent.clear()
+        self._sent_bytes = 0
+        self._at = self._spool.first
+        if not self._backoff.failures:
+            self.state = "open"
+
+    def _works(self) -> None:
+        self.state = "open"
+        if self._backoff.failures:
+            self._log.info("sink works again", flow=self._end.flow, sink=self._end.name)
+            self._backoff.reset()
+
+    def _failed(self, error: Exception) -> None:
+        """One line when it begins to fail, then quiet tries."""
+        wait_s = self._backoff.next_s()
+        if isinstance(error, Later):
+            self.state = "pushing back"
+            self._at = self._spool.first if not self._sent else self._sent[-1][0] + 1
+            if error.after_s is not None:
+                wait_s = min(error.after_s, SINK_RETRY_MAX_S)
+        else:
+            self.state = "failed"
+            if self._backoff.failures == 1:
+                self._say("sink failed; it is tried again", error)
+            if self._open:
+                self._close()
+        self._leaving.wait(wait_s)
+
+    def _close(self) -> None:
+        self._open = False
+        try:
+            self._end.connector.close()
+        except Exception as error:
+            self._say("sink could not be closed", error)
+
+    def _say(self, message: str, error: object) -> None:
+        text = f"{type(error).__name__}: {error}" if isinstance(error, Exception) else str(error)
+        self._log.warning(message, flow=self._end.flow, sink=self._end.name, error=text)
+
+
+class Rate:
+    """Records a second while a sink catches up; None: as fast as it takes them."""
+
+    def __init__(self, per_s: float | None) -> None:
+        self._per_s = per_s
+        self._free_s = 0.0  # when the next records may leave, monotonic
+
+    def wait_s(self, count: int) -> float:
+        """How long to wait before so many records may leave, in seconds."""
+        if self._per_s is None:
+            return 0.0
+        now_s = clock.monotonic_s()
+        wait_s = max(self._free_s - now_s, 0.0)
+        self._free_s = max(self._free_s, now_s) + count / self._per_s
+        return wait_s
