@@ -66,6 +66,8 @@ bool time_read_rfc3339(const char *p, uint32_t size, int64_t *us);
 civil_t civil_from_us(int64_t us);
 int64_t civil_to_us(const civil_t *civil);
 bool utf8_valid(const char *p, uint32_t size);
+/* "200ms", "1.5 h" in microseconds (duration.c). NULL, or what is wrong with the text, to be said behind it. */
+const char *duration_read(const char *p, size_t size, int64_t *us);
 
 const char *pack_read(const char *p, const char *end, value_t *value);
 const char *pack_open(const value_t *value, uint32_t *count);

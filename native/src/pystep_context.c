@@ -56,24 +56,38 @@ static PyObject *context_time (PyObject *object, void *ignored) {
     return self != NULL ? py_from_time (self->call->time_us, number_unit (self)) : NULL;
 }
 
+/* A number in the source's unit, or a text like "10s". False with a Python error. */
+static bool duration_of (const context_t *self, PyObject *after, int64_t *us) {
+    if (PyUnicode_Check (after)) {
+        Py_ssize_t size = 0;
+        const char *text = PyUnicode_AsUTF8AndSize (after, &size);
+        const char *wrong = text != NULL ? duration_read (text, (size_t) size, us) : NULL;
+        if (wrong != NULL)
+            PyErr_Format (PyExc_ValueError, "after=%R %s", after, wrong);
+        return text != NULL && wrong == NULL;
+    }
+    if (!py_to_us (after, number_unit (self), us))
+        return false;
+    if (*us < 0)
+        PyErr_SetString (PyExc_ValueError, "after= must not be negative");
+    return *us >= 0;
+}
+
 /* When a timer is to fire. False with a Python error. */
 static bool due_of (const context_t *self, PyObject *at, PyObject *after, int64_t *due_us) {
     int64_t now_us = self->call->time_us;
     if ((at == NULL || at == Py_None) == (after == NULL || after == Py_None)) {
-        PyErr_SetString (PyExc_TypeError,
-                         "timer takes at= (a time) or after= (a duration), in the source's unit");
+        PyErr_SetString (
+            PyExc_TypeError,
+            "timer takes at= (a time) or after= (a duration), in the source's unit or as \"10s\"");
         return false;
     }
     if (at != NULL && at != Py_None) {
         if (!py_to_us (at, number_unit (self), due_us))
             return false;
     } else {
-        if (!py_to_us (after, number_unit (self), due_us))
+        if (!duration_of (self, after, due_us))
             return false;
-        if (*due_us < 0) {
-            PyErr_SetString (PyExc_ValueError, "after= must not be negative");
-            return false;
-        }
         if (__builtin_add_overflow (now_us, *due_us, due_us))
             *due_us = INT64_MAX - 1;
     }
@@ -120,9 +134,9 @@ static void context_dealloc (PyObject *object) {
 
 static PyMethodDef context_methods[] = {
     {"timer", (PyCFunction) (void (*) (void)) context_timer, METH_VARARGS | METH_KEYWORDS,
-     "timer(at=…) or timer(after=…), in the source's unit: call on_timer for this key then. A key has one "
-     "timer: "
-     "setting it again moves it."},
+     "timer(at=…) or timer(after=…), in the source's unit, after= also as \"10s\": call on_timer for this "
+     "key "
+     "then. A key has one timer: setting it again moves it."},
     {"cancel", context_cancel, METH_NOARGS, "Remove this key's timer; whether there was one."},
     {NULL, NULL, 0, NULL},
 };

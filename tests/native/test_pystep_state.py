@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.native import ffi, lib, read_packed
+from appliance.units import parse_duration
 from appliance.worker.state_codec import StateCodec
 from native.step_trial import END_OF_INPUT, PAGE, Alarm, Total, Trial, add, alarm, stateful
 
@@ -114,6 +115,31 @@ def test_timers_are_in_the_sources_unit() -> None:
         assert trial.advance(7_000_000) == [[7_000_000, {"key": "a", "n": 2, "time": 7}]]
 
 
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "rfc3339"])
+@pytest.mark.parametrize("text", ["200ms", "10s", "5m", "24h", "7d", "1.5 h", "0s", "36500d"])
+def test_a_timer_may_be_set_after_a_duration_in_words(text: str, unit: str) -> None:
+    with alarm(unit=unit) as trial:
+        trial.run({"k": "a", "x": "after", "at": text}, 1_000_000)
+        assert trial.due() == 1_000_000 + parse_duration(text)
+
+
+@given(
+    st.from_regex(r"-?[0-9]{1,19}(\.[0-9]{0,10})? {0,2}(us|ms|s|m|h|d|w|S|ns)?", fullmatch=True)
+    | st.from_regex(r"[0-9]{1,4}(\.[0-9]{1,6})? ?(us|ms|s|m|h|d)", fullmatch=True)
+    | st.text(max_size=6)
+)
+def test_durations_are_those_of_the_flow_file(text: str) -> None:
+    data, us = text.encode(), ffi.new("int64_t *")
+    fault = lib.duration_read(data, len(data), us)
+    try:
+        expected = parse_duration(text)
+    except ValueError as error:
+        assert fault != ffi.NULL
+        assert ffi.string(fault).decode() in str(error)
+    else:
+        assert fault == ffi.NULL and us[0] == expected
+
+
 def test_arrival_time_timers_follow_the_other_clock() -> None:
     with alarm(arrival=True) as trial:
         trial.run({"k": "a", "x": "after", "at": 5}, 100)
@@ -162,6 +188,11 @@ def test_a_timer_that_would_not_let_time_move_is_a_fault_and_the_others_fire() -
         ({"at": "soon"}, "not a str"),
         ({"at": True}, "not a bool"),
         ({"after": -1}, "must not be negative"),
+        ({"after": "-1s"}, "after='-1s' is negative"),
+        ({"after": "soon"}, "after='soon' is not a duration; write one like"),
+        ({"after": "0.1us"}, "is finer than the smallest unit, us"),
+        ({"after": "36501d"}, "the longest duration is 36500d"),
+        ({"after": "\ud800"}, "surrogates not allowed"),
         ({"after": float("nan")}, "cannot be NaN"),
     ],
 )

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from appliance.plan.logical import PythonStep
+from appliance.units import parse_duration
 from semantics.evaluate import INT_MAX, INT_MIN, Time
 from semantics.oracle_codec import EPOCH, Refused, in_unit
 from semantics.oracle_windows import END_OF_TIME, Key
@@ -60,11 +61,14 @@ class Context:
         self.time = in_unit(Time(time), self.unit)
         self._key, self._time_us, self._timers, self._firing = key, time, timers, firing
 
-    def timer(self, *, at: float | None = None, after: float | None = None) -> None:
-        """In the source's unit."""
+    def timer(self, *, at: float | None = None, after: float | str | None = None) -> None:
+        """In the source's unit, `after` also as the flow file's durations."""
         if (at is None) == (after is None):
             raise TypeError("at or after")
-        us = to_us(at if after is None else after, self.unit)
+        if isinstance(after, str):
+            us = parse_duration(after)
+        else:
+            us = to_us(at if after is None else after, self.unit)
         if after is not None:
             if us < 0:
                 raise ValueError("after is negative")

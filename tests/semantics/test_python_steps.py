@@ -189,6 +189,22 @@ def test_s11_a_timer_fires_in_event_time_with_its_own_time_and_key() -> None:
     ]
 
 
+class Overdue:
+    """Says so when a key has been silent for as long as its record asked."""
+
+    def on_event(self, event: Any, context: Any) -> None:
+        context.timer(after=event.wait)
+
+    def on_timer(self, context: Any) -> Any:
+        return {"k": context.key, "at": context.time}
+
+
+def test_s11_a_timer_takes_the_durations_of_the_flow_file() -> None:
+    records = [{"k": "a", "wait": "5s"}, {"k": "b", "wait": "2000ms"}, {"k": "c", "wait": "soon"}]
+    found = given_back(Overdue, *records, {"k": "d", "ts": 4, "wait": "1.5m"}, key_by="k")
+    assert found == [{"k": "b", "at": 3}, {"k": "a", "at": 5}, {"k": "d", "at": 94}]
+
+
 def test_s11_a_timer_of_arrival_time_fires_with_the_clock() -> None:
     plan = plan_of({"a": {}}, {"p": {"key_by": "k", "python": function(Silence)}}, {"out": {}})
     with LaneRun(plan, live=True) as run:
