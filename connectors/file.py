@@ -21,8 +21,9 @@ class FileSource:
     ends.
 
     With `follow` the ends are not the end: what is appended is read as it comes. A file that is not
-    there yet is waited for; one that was truncated, or replaced by another of its name, is read
-    from its start.
+    there yet is waited for, and those that match `glob` later are read when they appear; one that
+    was truncated is read from its start. When a log is rotated the old one is read to its end, then
+    the new one.
     """
 
     path: Path | None = None
@@ -32,6 +33,11 @@ class FileSource:
     def __post_init__(self) -> None:
         if (self.path is None) == (self.glob is None):
             raise ValueError('either path = "FILE" or glob = "PATTERN" is needed')
+        if self.follow and self.glob is not None and "**" in self.glob.parts:
+            raise ValueError(
+                f"follow cannot watch all folders at any depth ({self.glob}): "
+                "name each level, as in logs/*/*.log"
+            )
         self._paths: list[str] = []
 
     def open(self, positions: Mapping[str, bytes]) -> None:
@@ -48,9 +54,16 @@ class FileSource:
             raise EnvironmentFailure(
                 f"{self.glob} matches {len(found)} files; one source reads at most {GLOB_MAX_COUNT}"
             )
-        if not found:
+        if not found and not (self.follow and self._plain_folder().is_dir()):
             raise EnvironmentFailure(f"no file matches {self.glob}")
         return found
+
+    def _plain_folder(self) -> Path:
+        """Where the lane begins to watch: the folders before the first wildcard."""
+        assert self.glob is not None
+        parents = [*self.glob.parents][::-1]
+        plain = [folder for folder in parents if not set(str(folder)) & set("*?[")]
+        return plain[-1] if plain else Path()
 
     def _check(self, path: str) -> None:
         """Say now, in words, what the lane could only count later."""
@@ -69,7 +82,10 @@ class FileSource:
 
     def native(self) -> NativeEnd:
         label = str(self.path if self.path is not None else self.glob)
-        return NativeEnd("files", paths=tuple(self._paths), follow=self.follow, label=label)
+        pattern = str(self.glob) if self.glob is not None and self.follow else ""
+        return NativeEnd(
+            "files", paths=tuple(self._paths), follow=self.follow, pattern=pattern, label=label
+        )
 
     def bounded(self) -> bool:
         return not self.follow

@@ -70,10 +70,10 @@ class Batch:
 class NativeEnd:
     """How the lane itself reads or writes, as `native` returns it. The lane takes `fd` over.
 
-    Sources: `listen` (fd), `connect` (peer), `datagram` (fd), `files` (paths, follow), `stream`
-    (fd). Sinks: `file` (fd, offset), `stream` (fd), `connect` (peer), `datagram` (fd, connected to
-    its peer by us as soon as the peer's name is known), `blackhole`. Descriptors do not block and
-    are not inherited.
+    Sources: `listen` (fd), `connect` (peer), `datagram` (fd), `files` (paths, follow; pattern:
+    followed files that match it are read when they appear), `stream` (fd). Sinks: `file` (fd,
+    offset), `stream` (fd), `connect` (peer), `datagram` (fd, connected to its peer by us as soon as
+    the peer's name is known), `blackhole`. Descriptors do not block and are not inherited.
     """
 
     kind: str
@@ -81,6 +81,7 @@ class NativeEnd:
     offset: int = 0
     paths: tuple[str, ...] = ()
     follow: bool = False
+    pattern: str = ""
     peer: tuple[str, int] | None = None
     label: str = ""  # what a person calls it: the address that was bound, the path
 
@@ -88,7 +89,7 @@ class NativeEnd:
         """What the lane's program says about it."""
         entry: dict[str, object] = {"kind": self.kind}
         if self.kind == "files":
-            entry.update(paths=list(self.paths), follow=self.follow)
+            entry.update(paths=list(self.paths), follow=self.follow, pattern=self.pattern)
         elif self.kind == "file":
             entry.update(fd=self.fd, offset=self.offset)
         elif self.fd >= 0:

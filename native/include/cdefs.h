@@ -121,6 +121,30 @@ enum framed framer_take(const framer_t *self, frame_state_t *state, char *data, 
 enum framed framer_end(const framer_t *self, frame_state_t *state, char *data, size_t *start, size_t end,
                        char **text, uint32_t *size, fault_t *fault);
 
+/* file_identity.h: which file it was that has been read so far. */
+/* The device is left out: its number may change from one boot to the next. The inode is 0 on file systems that make it
+ * up anew at each mount (vfat, exfat, FUSE): there the head decides alone. */
+typedef struct file_identity {
+    uint64_t inode;
+    uint64_t head;      /* hash of the first bytes, as they were when they were read */
+    uint32_t head_size; /* how many: as many as have been read, FILE_HEAD_MAX at most */
+} file_identity_t;
+
+/* SAME: go on where it was left. REPLACED: another file. TRUNCATED: this file, but written anew from its start.
+ * UNREADABLE: errno says why. */
+enum file_match { FILE_SAME, FILE_REPLACED, FILE_TRUNCATED, FILE_UNREADABLE };
+
+/* Nothing of it has been read. False: errno says why. */
+bool file_identity_open(file_identity_t *self, int fd);
+/* The next bytes of it have been read. */
+void file_identity_read(file_identity_t *self, const char *bytes, size_t size);
+/* What there is behind `fd`, of a file of which `position` bytes have been read. */
+enum file_match file_match(const file_identity_t *self, int fd, uint64_t position);
+
+/* 20 bytes, little-endian: inode (u64), head (u64), head_size (u32). */
+void file_identity_pack(const file_identity_t *self, char out[20]);
+bool file_identity_unpack(file_identity_t *self, const char *bytes, size_t size);
+
 /* decode.h: messages to rows. */
 typedef struct format format_t;
 typedef struct format_state format_state_t;

@@ -108,6 +108,11 @@ void partition_failed (partition_t *self, int error);
 bool source_start_files (source_t *self);
 bool source_turn (source_t *self); /* read a buffer of each; true when there may be more */
 void source_changed (source_t *self);
+/* Files that are to be looked at without a change; the next moment to do so. */
+int64_t source_files_tick (source_t *self, int64_t now_ns);
+void source_free_files (source_t *self);
+/* A partition that is a file goes. */
+void source_file_left (partition_t *self);
 static inline bool source_is_read_in_turns (const source_t *self) {
     return self->kind == SOURCE_FILES || (self->kind == SOURCE_STREAM && !self->watched);
 }

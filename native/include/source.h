@@ -3,6 +3,7 @@
 #define BETTONG_SOURCE_H
 
 #include "decode.h"
+#include "file_identity.h"
 #include "frame.h"
 
 struct flow;
@@ -32,6 +33,23 @@ typedef struct aside {
     uint64_t position;
 } aside_t;
 
+/* What a partition that is a file has beside the others (files.h). */
+typedef struct file {
+    file_identity_t identity;
+    uint64_t device, inode; /* as they are now */
+    int watch;              /* inotify's, -1: none */
+    bool waits;             /* until the file that had its name before has been read to its end */
+    int64_t unnamed_ns;     /* since when its name means another file or none; 0: it has its name */
+    int64_t look_ns;        /* when it is read again although nothing tells of a change; INT64_MAX: never */
+} file_t;
+
+/* A folder in which a followed file may appear. */
+typedef struct folder {
+    char *path; /* with a slash at its end, or empty: joined with a name it is a file's path */
+    int watch;
+    bool inner; /* folders are looked for in it, not files */
+} folder_t;
+
 typedef struct partition {
     struct partition *next; /* of its source */
     struct source *source;
@@ -54,6 +72,7 @@ typedef struct partition {
     bool ready;         /* read in turns: a regular file that has not ended */
     uint32_t read_size; /* what the next read asks for */
     char peer[64];
+    file_t file;
 } partition_t;
 
 typedef struct source {
@@ -100,11 +119,21 @@ typedef struct source {
 
     /* files */
     char **paths;
-    uint32_t path_count, path_next;
+    uint32_t path_count;
+    char *pattern; /* followed: files that match it are read when they appear; NULL: only `paths` */
+    folder_t *folders;
+    uint32_t folder_count;
+    bool folders_full, files_full; /* said once that there are too many */
+    partition_t *turn;             /* where the next turn begins, when a full sink ended the last one */
+    int64_t files_look_ns;         /* the earliest `look_ns` of them */
+    int64_t scan_ns;               /* when files and folders are looked for again; INT64_MAX: never */
+    uint64_t lost;                 /* files whose rest could not be found */
     /* connect */
     uint8_t connect_state;
     int64_t retry_ns;
     uint32_t retry_count;
+    int64_t
+        watch_ns; /* when connections that epoll did not take are offered to it again; INT64_MAX: there is none */
 
     /* records to set aside because a user function did not come back from them */
     aside_t *asides;

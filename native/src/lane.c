@@ -268,6 +268,7 @@ static int64_t tick_flow (lane_t *self, flow_t *flow) {
         next = earlier (next, source_tick (&flow->sources[i], self->now_ns, self->now_us));
         if (!self->stopping)
             next = earlier (next, source_connect_tick (&flow->sources[i], self->now_ns));
+        next = earlier (next, source_files_tick (&flow->sources[i], self->now_ns));
         /* One that is left out as idle may have been the last to hold the others back. */
         if (flow->sources[i].counts != counted ||
             (flow->sources[i].watermark_us > before && flow->sources[i].watermark_us >= flow->due))

@@ -48,6 +48,8 @@ void partition_drop (partition_t *self) {
         }
     if (source->lowest == self)
         source->lowest = NULL;
+    if (source->kind == SOURCE_FILES)
+        source_file_left (self);
     if (self->fd >= 0) {
         lane_unwatch (source->flow->lane, self->fd);
         forks_close (self->fd);

@@ -223,6 +223,9 @@ static void load_paths (loader_t *self, source_t *source, const value_t *map) {
             complain (self, "paths");
         source->path_count = i + 1;
     }
+    value_t pattern = get (self, map, "pattern");
+    if (pattern.tag == TAG_STR && pattern.size && !(source->pattern = strndup (pattern.p, pattern.size)))
+        complain (self, "pattern");
 }
 
 static void load_meta (loader_t *self, source_t *source, const value_t *map) {
@@ -539,9 +542,7 @@ static void free_source (source_t *source) {
     source_stop (source);
     while (source->partitions)
         partition_drop (source->partitions);
-    for (uint32_t i = 0; i < source->path_count; i++)
-        free (source->paths[i]);
-    free (source->paths);
+    source_free_files (source);
     free (source->asides);
     format_destroy (&source->format);
     format_destroy (&source->whole);

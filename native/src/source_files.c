@@ -2,158 +2,188 @@
  * with the sockets, a buffer each; a followed file is looked at again when inotify says that it has changed. */
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
-#include <stdio.h>
-#include <sys/epoll.h>
+#include <stdlib.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "files.h"
 #include "forks.h"
-#include "lane.h"
 
 static lane_t *lane_of (const source_t *self) { return self->flow->lane; }
 
-/* ---- opening ---- */
-
-static bool open_file (source_t *self, const char *path) {
-    int fd = open (path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        if (errno == ENOENT && self->follow)
-            return true; /* waited for */
-        source_complain (self, "cannot open", path, errno);
-        return false;
-    }
-    partition_t *partition = partition_new (self, path, (uint32_t) strlen (path), fd);
-    if (!partition) {
-        close (fd);
-        return false;
-    }
-    partition->ready = true;
-    partition->counted = !self->arrival; /* fixed partitions count from the start (S7) */
-    if (self->follow)
-        inotify_add_watch (self->fd, path, IN_MODIFY);
-    return true;
+void file_say (const partition_t *self, uint32_t level, const char *what) {
+    lane_log (lane_of (self->source), level, "source %.*s: %s %s", (int) self->source->name_size,
+              self->source->name, self->name, what);
 }
 
-/* ---- the end of a followed file, for now ---- */
+/* ---- opening and leaving ---- */
 
-static void say_anew (const partition_t *self, uint32_t level, const char *what) {
-    lane_log (lane_of (self->source), level, "source %.*s: %s %s; reading it from its start",
-              (int) self->source->name_size, self->source->name, self->name, what);
+static partition_t *no_file (int fd, int error) {
+    close (fd);
+    errno = error;
+    return NULL;
 }
 
-/* It has become shorter: what is in it now is read from its start. An unfinished line went with the rest. */
-static bool was_truncated (partition_t *self) {
+partition_t *file_open (source_t *self, const char *path) {
     struct stat status;
-    off_t at = lseek (self->fd, 0, SEEK_CUR);
-    if (fstat (self->fd, &status) || status.st_size >= at)
-        return false;
-    say_anew (self, 30, "was truncated");
-    lseek (self->fd, 0, SEEK_SET);
-    self->start = self->end = self->base = 0;
-    self->frame = (frame_state_t){0};
-    format_close (self->source->format, &self->format);
-    self->format = format_open (self->source->format);
-    return true;
+    file_identity_t identity;
+    int fd = open (path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* or a pipe of that name would be waited for */
+    if (fd < 0)
+        return NULL;
+    if (fstat (fd, &status) || !file_identity_open (&identity, fd))
+        return no_file (fd, errno);
+    partition_t *partition = partition_new (self, path, (uint32_t) strlen (path), fd);
+    if (!partition)
+        return no_file (fd, self->partition_count >= PARTITIONS_MAX ? ENFILE : ENOMEM);
+    partition->file = (file_t){.identity = identity,
+                               .device = status.st_dev,
+                               .inode = status.st_ino,
+                               .watch = -1,
+                               .look_ns = INT64_MAX};
+    partition->ready = true;
+    if (self->follow)
+        file_watch (partition);
+    return partition;
 }
 
-/* The name means another file now, as after the rotation of a log: the old one has ended, the new one begins. */
-static bool was_replaced (partition_t *self) {
+void source_file_left (partition_t *self) {
     source_t *source = self->source;
-    struct stat ours, named;
-    if (fstat (self->fd, &ours) || stat (self->name, &named) ||
-        (ours.st_ino == named.st_ino && ours.st_dev == named.st_dev))
-        return false;
-    say_anew (self, 20, "is another file now");
-    for (uint32_t i = 0; i < source->path_count; i++)
-        if (!strcmp (source->paths[i], self->name)) {
-            partition_end (self);
-            open_file (source, source->paths[i]);
-            break;
-        }
-    return true;
+    bool shared = false;
+    for (const partition_t *other = source->partitions; other; other = other->next)
+        shared |= other->file.watch == self->file.watch;
+    if (source->fd >= 0 && self->file.watch >= 0 && !shared)
+        inotify_rm_watch (source->fd, self->file.watch);
+    if (source->turn == self)
+        source->turn = self->next;
+    if (source->files_full && !source->stopped)
+        source->scan_ns = lane_of (source)->now_ns; /* there is room for one more */
+}
+
+void file_end (partition_t *self) {
+    partition_t *next = file_waiting (self);
+    if (next) {
+        next->file.waits = false;
+        next->ready = true;
+        next->counted = self->counted; /* it takes its predecessor's place (S7) */
+        next->heard_ns = lane_of (self->source)->now_ns;
+    }
+    partition_end (self);
+}
+
+void source_free_files (source_t *self) {
+    for (uint32_t i = 0; i < self->path_count; i++)
+        free (self->paths[i]);
+    for (uint32_t i = 0; i < self->folder_count; i++)
+        free (self->folders[i].path);
+    free (self->paths);
+    free (self->folders);
+    free (self->pattern);
 }
 
 /* ---- reading in turns ---- */
 
+void file_look_at (partition_t *self, int64_t when_ns) {
+    self->file.look_ns = when_ns;
+    if (when_ns < self->source->files_look_ns)
+        self->source->files_look_ns = when_ns;
+}
+
+static void got (partition_t *self, size_t count) {
+    if (self->source->kind == SOURCE_FILES && self->file.identity.head_size < FILE_HEAD_MAX)
+        file_identity_read (&self->file.identity, self->data + self->end, count);
+    partition_got (self, count);
+}
+
+/* A followed file stays, for its disk may come back. */
+static bool cannot_read (partition_t *self, int error) {
+    source_complain (self->source, "cannot read", self->name, error);
+    if (!self->source->follow) {
+        file_end (self);
+        return true;
+    }
+    self->ready = false;
+    file_look_at (self, lane_of (self->source)->now_ns + FILE_RETRY_NS);
+    return false;
+}
+
 /* True when there may be more at once. */
 static bool read_in_turn (partition_t *self) {
-    if (!partition_room (self, READ_MAX)) {
-        partition_failed (self, ENOMEM);
-        return true;
-    }
+    if (!partition_room (self, READ_MAX))
+        return cannot_read (self, ENOMEM);
     ssize_t count = read (self->fd, self->data + self->end, READ_MAX);
-    if (count < 0 && errno == EINTR)
-        return true;
-    if (count > 0) {
-        partition_got (self, (size_t) count);
-        if (!self->ended)
-            return true;
-    }
-    if (count == 0 && self->source->follow) {
-        return was_replaced (self) || (self->ready = was_truncated (self));
-    }
     if (count < 0)
-        source_complain (self->source, "cannot read", self->name, errno);
-    partition_failed (self, 0);
+        return errno == EINTR || cannot_read (self, errno);
+    if (count > 0)
+        got (self, (size_t) count);
+    if (count == 0 && self->source->follow)
+        return self->ready = file_at_end (self);
+    if (count == 0 || self->ended)
+        file_end (self);
     return true;
 }
 
+/* A full sink ends the turn. The next begins behind the partition that filled it, so that each gets its turn. */
 bool source_turn (source_t *self) {
     bool more = false;
     if (self->ended || self->paused || !source_is_read_in_turns (self))
         return false;
-    for (partition_t *partition = self->partitions, *next; partition && !self->paused; partition = next) {
-        next = partition->next;
+    partition_t *partition = self->turn ? self->turn : self->partitions;
+    while (partition && !self->paused) {
+        self->turn = partition->next;
         if (partition->ready)
             more = read_in_turn (partition) || more;
+        partition = self->turn;
     }
     return more && !self->ended;
 }
 
-/* ---- starting, following ---- */
-
-/* The folder tells of a file that was not there yet. */
-static void watch_folder (source_t *self, const char *path) {
-    char folder[PATH_MAX];
-    const char *slash = strrchr (path, '/');
-    snprintf (folder, sizeof folder, "%.*s", slash ? (int) (slash - path + 1) : 1, slash ? path : ".");
-    if (inotify_add_watch (self->fd, folder, IN_CREATE | IN_MOVED_TO) < 0)
-        source_complain (self, "cannot watch", folder, errno);
+int64_t source_files_tick (source_t *self, int64_t now_ns) {
+    if (self->kind != SOURCE_FILES || !self->follow || self->paused || self->stopped)
+        return INT64_MAX;
+    if (self->scan_ns <= now_ns) {
+        self->scan_ns = INT64_MAX;
+        files_scan (self);
+        lane_of (self)->more = true;
+    }
+    if (self->files_look_ns <= now_ns) {
+        self->files_look_ns = INT64_MAX;
+        for (partition_t *partition = self->partitions; partition; partition = partition->next) {
+            if (partition->file.look_ns <= now_ns) {
+                partition->file.look_ns = INT64_MAX;
+                partition->ready = !partition->file.waits;
+            }
+            file_look_at (partition, partition->file.look_ns);
+        }
+        lane_of (self)->more = true;
+    }
+    return self->scan_ns < self->files_look_ns ? self->scan_ns : self->files_look_ns;
 }
 
-static bool start_following (source_t *self) {
-    self->fd = inotify_init1 (IN_NONBLOCK | IN_CLOEXEC);
-    forks_own (self->fd);
-    if (self->fd < 0 || !lane_watch (lane_of (self), self->fd, self, WATCH_FOLLOW, EPOLLIN)) {
-        source_complain (self, "cannot follow", "files", errno);
+/* ---- starting ---- */
+
+static bool start_file (source_t *self, const char *path) {
+    partition_t *partition = file_open (self, path);
+    if (!partition && errno == ENOENT && self->follow)
+        return true; /* waited for */
+    if (!partition) {
+        source_complain (self, "cannot open", path, errno);
         return false;
     }
-    for (uint32_t i = 0; i < self->path_count; i++)
-        watch_folder (self, self->paths[i]);
+    partition->counted = !self->arrival; /* fixed partitions count from the start (S7) */
     return true;
 }
 
-/* Followed files have changed, or appeared. Which ones is not asked: a read of an unchanged one costs little. */
-void source_changed (source_t *self) {
-    char events[4096];
-    while (read (self->fd, events, sizeof events) > 0)
-        continue;
-    for (uint32_t i = 0; i < self->path_count; i++)
-        if (!partition_find (self, self->paths[i], (uint32_t) strlen (self->paths[i])))
-            open_file (self, self->paths[i]);
-    for (partition_t *partition = self->partitions; partition; partition = partition->next)
-        partition->ready = true;
-}
-
 bool source_start_files (source_t *self) {
-    if (self->follow && !start_following (self))
+    self->files_look_ns = self->scan_ns = INT64_MAX;
+    if (self->follow && !files_follow (self))
         return false;
     /* Opened last to first: partitions are a list that grows at its head, and are read in the order given. */
     for (uint32_t i = self->path_count; i-- > 0;)
-        if (!open_file (self, self->paths[i]))
+        if (!start_file (self, self->paths[i]))
             return false;
+    if (self->follow)
+        files_scan (self); /* what has appeared since the paths were listed */
     source_refresh (self);
     if (!self->path_count && self->bounded)
         source_end (self);

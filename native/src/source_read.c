@@ -11,6 +11,7 @@
 #include "forks.h"
 #include "lane.h"
 
+#define WATCH_AGAIN_NS 1000000000
 enum { ACCEPTS_PER_TURN = 64, RETRY_FIRST_MS = 100, RETRY_MAX_MS = 10000, DATAGRAM_MAX = 65536 };
 
 static lane_t *lane_of (const source_t *self) { return self->flow->lane; }
@@ -75,9 +76,13 @@ static bool add_connection (source_t *self, int fd, const struct sockaddr_storag
         return false;
     }
     snprintf (partition->peer, sizeof partition->peer, "%s", peer);
+    if (!self->paused && !lane_watch (lane_of (self), fd, partition, WATCH_PARTITION, EPOLLIN)) {
+        source_complain (self, "cannot wait for", peer, errno);
+        self->refused++;
+        partition_drop (partition);
+        return false;
+    }
     self->accepted++;
-    if (!self->paused)
-        lane_watch (lane_of (self), fd, partition, WATCH_PARTITION, EPOLLIN);
     return true;
 }
 
@@ -135,7 +140,10 @@ void source_address (source_t *self, const char *address, size_t size) {
         retry_later (self);
         return;
     }
-    self->connect_state = add_connection (self, fd, &storage) ? CONNECT_OPENING : CONNECT_WAITING;
+    if (add_connection (self, fd, &storage))
+        self->connect_state = CONNECT_OPENING;
+    else
+        retry_later (self);
 }
 
 /* The connection of a connecting source has gone: try again, later each time until one brings something. */
@@ -279,6 +287,7 @@ static bool start_single (source_t *self, const char *name) {
 bool source_start (source_t *self) {
     forks_own (self->fd);
     self->counts = self->arrival;
+    self->watch_ns = INT64_MAX;
     if (self->arrival) /* nothing that arrives from now on is older */
         self->watermark_us = lane_of (self)->now_us;
     switch (self->kind) {
@@ -291,9 +300,33 @@ bool source_start (source_t *self) {
     }
 }
 
+static void watch_all (source_t *self, bool on) {
+    lane_t *lane = lane_of (self);
+    for (partition_t *partition = self->partitions; partition; partition = partition->next) {
+        if (partition->fd < 0 || source_is_read_in_turns (self))
+            continue;
+        if (!on) {
+            lane_unwatch (lane, partition->fd);
+        } else if (!lane_watch (lane, partition->fd, partition, WATCH_PARTITION, EPOLLIN)) {
+            source_complain (self, "cannot wait for", partition->name, errno);
+            self->watch_ns =
+                lane->now_ns + WATCH_AGAIN_NS; /* the partition may be in use: it cannot go now */
+        }
+    }
+}
+
+/* Connections that could not be watched when they were let on again. */
+static int64_t watch_again (source_t *self, int64_t now_ns) {
+    if (self->paused || self->watch_ns > now_ns)
+        return self->paused ? INT64_MAX : self->watch_ns;
+    self->watch_ns = INT64_MAX;
+    watch_all (self, true);
+    return self->watch_ns;
+}
+
 /* The lane's turn for a source that connects: ask for its address when it is time; for one that could not accept: try
  * again. The next moment to look. */
-int64_t source_connect_tick (source_t *self, int64_t now_ns) {
+static int64_t connect_tick (source_t *self, int64_t now_ns) {
     if (self->kind == SOURCE_LISTEN && !self->watched && !self->paused) {
         if (now_ns < self->retry_ns)
             return self->retry_ns;
@@ -311,16 +344,9 @@ int64_t source_connect_tick (source_t *self, int64_t now_ns) {
     return INT64_MAX;
 }
 
-static void watch_all (source_t *self, bool on) {
-    lane_t *lane = lane_of (self);
-    for (partition_t *partition = self->partitions; partition; partition = partition->next) {
-        if (partition->fd < 0 || source_is_read_in_turns (self))
-            continue;
-        if (on)
-            lane_watch (lane, partition->fd, partition, WATCH_PARTITION, EPOLLIN);
-        else
-            lane_unwatch (lane, partition->fd);
-    }
+int64_t source_connect_tick (source_t *self, int64_t now_ns) {
+    int64_t next_ns = connect_tick (self, now_ns), watch_ns = watch_again (self, now_ns);
+    return next_ns < watch_ns ? next_ns : watch_ns;
 }
 
 void source_pause (source_t *self, bool paused) {

@@ -112,6 +112,31 @@ def test_a_rotated_log_goes_on_in_the_new_file(tmp_path: Path) -> None:
         assert flow.stop() == 0
 
 
+def test_files_that_match_a_glob_later_are_read(tmp_path: Path) -> None:
+    follow(tmp_path)
+    text = (tmp_path / "flow.toml").read_text().replace('path = "log.txt"', 'glob = "*/day-*.txt"')
+    (tmp_path / "flow.toml").write_text(text)
+    with running(tmp_path, "run", "flow.toml") as flow:
+        flow.wait_for(" running ")
+        (tmp_path / "a").mkdir()
+        append(tmp_path / "a" / "day-1.txt", "one\n")
+        assert flow.line() == "one\n"
+        append(tmp_path / "a" / "day-2.txt", "two\n")
+        assert flow.line() == "two\n"
+        append(tmp_path / "a" / "day-1.txt", "three\n")
+        assert flow.line() == "three\n"
+        assert flow.stop() == 0
+
+
+def test_following_at_any_depth_is_refused_with_a_remedy(tmp_path: Path) -> None:
+    follow(tmp_path)
+    text = (tmp_path / "flow.toml").read_text().replace('path = "log.txt"', 'glob = "**/x.txt"')
+    (tmp_path / "flow.toml").write_text(text)
+    ended = run(tmp_path, "check", "flow.toml")
+    assert ended.returncode != 0
+    assert "name each level" in (ended.stderr + ended.stdout).decode()
+
+
 @pytest.mark.parametrize(
     ("path", "words"),
     [("none/log.txt", "there is no file"), (".", "is not a file")],

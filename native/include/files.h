@@ -1,0 +1,45 @@
+/* files.h: what the parts of the source of files need of each other: reading (source_files.c), files that change
+ * their name or are written anew (file_names.c), and how the lane hears of all that (file_watch.c). */
+#ifndef BETTONG_FILES_H
+#define BETTONG_FILES_H
+
+#include "lane.h"
+
+enum { FOLDERS_MAX = 1000 };
+
+/* A file that has lost its name is left when it has brought nothing for so long: some writers write to it for a moment
+ * after the new one is there; and one whose name means nothing at all may be about to get it back. */
+#define FILE_REPLACED_NS 1000000000
+#define FILE_GONE_NS 10000000000
+/* What could not be opened or watched is tried again. */
+#define FILE_RETRY_NS 1000000000
+
+/* source_files.c */
+
+/* Open this file as a partition of its own. NULL: errno says why; ENFILE that the source has too many. */
+partition_t *file_open (source_t *self, const char *path);
+/* It brings nothing more: it goes, and the one that waits for it is let on. */
+void file_end (partition_t *self);
+/* Read it again at this time, whatever happens. */
+void file_look_at (partition_t *self, int64_t when_ns);
+void file_say (const partition_t *self, uint32_t level, const char *what);
+
+/* file_names.c */
+
+/* A followed file has been read to its end. True when there may be more at once. */
+bool file_at_end (partition_t *self);
+/* There may be something new at this path. */
+void file_appeared (source_t *self, const char *path);
+/* The file at this path may be one that is read under another name: then this is its name now. */
+void file_renamed (source_t *self, const char *path);
+/* The one that had waited longest for a file of this name. */
+partition_t *file_waiting (const partition_t *self);
+
+/* file_watch.c */
+
+bool files_follow (source_t *self);
+void file_watch (partition_t *self);
+/* Look for all files that there are, as if they had just appeared. */
+void files_scan (source_t *self);
+
+#endif
