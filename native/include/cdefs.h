@@ -90,6 +90,9 @@ bool layout_pack(const layout_t *self, const value_t *row, buffer_t *out);
 
 bool json_decode(const fields_t *fields, char *text, uint32_t size, value_t *row, arena_t *scratch,
                  fault_t *fault);
+enum decoded { DECODED_ROW, DECODED_NOTHING, DECODED_FAULT };
+enum decoded json_decode_line(const fields_t *fields, char *text, const char *end, uint32_t *size, value_t *row,
+                              arena_t *scratch, fault_t *fault);
 bool json_write_record(const layout_t *layout, const value_t *row, buffer_t *out, uint64_t *nans);
 bool json_write_value(const value_t *value, uint8_t unit, buffer_t *out, uint64_t *nans);
 bool json_write_text(const char *text, uint32_t size, buffer_t *out);
@@ -148,7 +151,6 @@ bool file_identity_unpack(file_identity_t *self, const char *bytes, size_t size)
 /* decode.h: messages to rows. */
 typedef struct format format_t;
 typedef struct format_state format_state_t;
-enum decoded { DECODED_ROW, DECODED_NOTHING, DECODED_FAULT };
 
 format_t *format_new(const value_t *map, const fields_t *fields, fault_t *fault);
 void format_destroy(format_t **self_p);

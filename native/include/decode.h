@@ -29,6 +29,12 @@ enum decoded format_decode (const format_t *self, format_state_t *state, char *t
 /* The single decoders behind it. */
 bool json_decode (const fields_t *fields, char *text, uint32_t size, value_t *row, arena_t *scratch,
                   fault_t *fault);
+/* A line that begins at `text` and its record at once, when a newline ends it before `end`: DECODED_ROW or
+ * DECODED_FAULT, *size without the line's end. DECODED_NOTHING, and the row unspecified, when there is no such line or
+ * it does not begin with an object: the framer and json_decode then say what it is. A newline stands at `end` or behind
+ * it, with the slack behind that. Not for fields with a rest. */
+enum decoded json_decode_line (const fields_t *fields, char *text, const char *end, uint32_t *size,
+                               value_t *row, arena_t *scratch, fault_t *fault);
 bool msgpack_decode (const fields_t *fields, const char *text, uint32_t size, value_t *row, arena_t *scratch,
                      fault_t *fault);
 

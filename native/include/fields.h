@@ -5,15 +5,20 @@
 #include "arena.h"
 #include "fault.h"
 
+/* How a name is written in JSON, with its quotes and the colon: "name":, for a few compares of eight bytes. */
+enum { FIELD_SPELLED_MAX = 64 };
+
 typedef struct field {
-    const char *name; /* 64 readable bytes behind it; followed by '"' for the JSON decoder's masked compare */
+    const char *name;   /* `name_size` bytes, 64 readable ones behind them; as JSON writes it: name - 1 … */
+    uint64_t head;      /* its first bytes so spelled, up to eight of them … */
+    uint64_t mask;      /* … and their mask: never equal where JSON must escape the name, or it is too long */
+    uint64_t tail;      /* its last eight, when there are more */
+    struct field *then; /* the field that followed it last time: what the JSON decoder expects next */
     uint32_t name_size;
+    uint16_t spelled; /* bytes of it so spelled */
     uint16_t slot;
     uint8_t type;  /* a declared tag, or TAG_MISSING: anything */
     bool required; /* declared without `?` */
-    uint16_t then; /* index of the field that followed it last time: what the JSON decoder expects next */
-    uint64_t head; /* the first min(8, name_size + 1) bytes of name + '"' … */
-    uint64_t mask; /* … and their mask, for one masked compare: never equal where JSON must escape the name */
 } field_t;
 
 /* Names that nobody wants are learnt too, up to so many and so long, so that they are passed over without a scan. */
@@ -41,6 +46,18 @@ typedef struct fields {
 fields_t *fields_new (const value_t *list, uint16_t rest_slot, fault_t *fault);
 void fields_destroy (fields_t **self_p);
 
+/* Whether the name at `p` is this field's, spelled as expected; `spelled` bytes are then behind it. FIELD_SPELLED_MAX
+ * bytes are readable at `p`. */
+static inline bool field_is_at (const field_t *self, const char *p) {
+    if ((load_u64 (p) & self->mask) != self->head)
+        return false;
+    if (self->spelled <= 8)
+        return true;
+    if (load_u64 (p + self->spelled - 8) != self->tail)
+        return false;
+    return likely (self->spelled <= 16) || memcmp (p + 8, self->name + 7, self->spelled - 16u) == 0;
+}
+
 /* All wanted slots (and the rest) to MISSING: the first act of every decoder. */
 static inline void fields_clear (const fields_t *self, value_t *row) {
     for (uint32_t i = 0; i < self->count; i++)
@@ -49,8 +66,9 @@ static inline void fields_clear (const fields_t *self, value_t *row) {
         row[self->rest_slot].tag = TAG_MISSING;
 }
 
-/* Remember a name that nobody wants; NULL when there is no room for it, or JSON would have to escape it. */
-field_t *fields_pass (const fields_t *self, const char *name, uint32_t size);
+/* The field of a name that stands behind `last`, which learns it. A name that nobody wants gets a field without a slot,
+ * so that it is expected the next time; NULL when there is no room for one more, or JSON would have to escape it. */
+field_t *fields_meet (const fields_t *self, const value_t *name, field_t *last);
 
 /* The index of a name, or -1. `hint` is the index to try first (the field after the last one met). */
 int fields_find (const fields_t *self, const char *name, uint32_t size, int hint);

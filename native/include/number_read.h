@@ -31,6 +31,24 @@ static inline const char *digits_read (const char *p, uint64_t *mantissa) {
     return p;
 }
 
+/* Eight bytes, of which digits have become 0 to 9. */
+static inline uint64_t digits_load (const char *p) { return load_u64 (p) ^ 0x3030303030303030u; }
+
+/* Whether all of them are. A sum that runs over into its neighbour comes from a byte that is none. */
+static inline bool digits_are_eight (uint64_t digits) {
+    return (((digits + 0x7676767676767676u) | digits) & 0x8080808080808080u) == 0;
+}
+
+/* What they say: neighbours into pairs, pairs into fours, fours into one. */
+static inline uint64_t digits_join (uint64_t digits) {
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    digits = __builtin_bswap64 (digits);
+#endif
+    digits = digits * (10 << 8 | 1) >> 8;
+    digits = (digits & 0x00ff00ff00ff00ffu) * (100 << 16 | 1) >> 16;
+    return (digits & 0x0000ffff0000ffffu) * ((uint64_t) 10000 << 32 | 1) >> 32;
+}
+
 static inline __attribute__ ((always_inline)) const char *number_read_here (const char *p, value_t *out) {
     const char *first = p;
     p += *p == '-';

@@ -97,6 +97,7 @@ typedef struct source {
     branches_t next, late; /* late: future records (S8) */
     bool has_meta;
     uint16_t meta_source, meta_partition, meta_position, meta_arrival, meta_peer, meta_path;
+    bool lined;      /* JSON lines of which only some fields are wanted: framed and decoded in one go */
     bool skip_empty; /* empty messages are no records: json and csv lines */
 
     /* event time */

@@ -7,19 +7,36 @@
 
 enum { NAME_SLACK = 64 };
 
-/* For a plain name: its first bytes with the closing quote. A name that JSON writes with escapes, or may
- * write so, is never met as it is; the decoder then compares what it has unescaped. */
-static void set_head (field_t *field) {
+/* A name that JSON writes with escapes, or may write so, is never met as it is; the decoder then compares what it has
+ * unescaped. */
+static void set_spelling (field_t *field) {
     field->head = 1;
     field->mask = 0;
+    if (field->name_size > FIELD_SPELLED_MAX - 3)
+        return;
     for (uint32_t i = 0; i < field->name_size; i++) {
         unsigned char byte = (unsigned char) field->name[i];
         if (byte < 0x20 || byte == '"' || byte == '\\')
             return;
     }
-    uint32_t size = field->name_size + 1;
+    const char *spelling = field->name - 1;
+    uint32_t size = field->name_size + 3;
+    field->spelled = (uint16_t) size;
     field->mask = size >= 8 ? UINT64_MAX : ((uint64_t) 1 << (8 * size)) - 1;
-    field->head = load_u64 (field->name) & field->mask;
+    field->head = load_u64 (spelling) & field->mask;
+    field->tail = size > 8 ? load_u64 (spelling + size - 8) : 0;
+}
+
+/* A name with its quotes and colon; what is behind it. */
+static char *spell (field_t *field, char *to, const char *name, uint32_t size) {
+    *to++ = '"';
+    memcpy (to, name, size);
+    field->name = to;
+    field->name_size = size;
+    to += size;
+    *to++ = '"';
+    *to++ = ':';
+    return to;
 }
 
 /* [name, slot, type, required] */
@@ -33,14 +50,10 @@ static bool read_field (const value_t *list, field_t *field, char **names) {
         parts[3].tag != TAG_BOOL || parts[1].i < 0 || parts[1].i >= SLOT_NONE || parts[2].i < 0 ||
         parts[2].i > TAG_MAP)
         return false;
-    memcpy (*names, parts[0].p, parts[0].size);
-    (*names)[parts[0].size] = '"';
-    field->name = *names;
-    field->name_size = parts[0].size;
+    *names = spell (field, *names, parts[0].p, parts[0].size);
     field->slot = (uint16_t) parts[1].i;
     field->type = (uint8_t) parts[2].i;
     field->required = parts[3].i != 0;
-    *names += parts[0].size + 1;
     return true;
 }
 
@@ -59,12 +72,13 @@ static bool read_fields (fields_t *self, const value_t *list, const char *p) {
                 memcmp (self->items[j].name, field->name, field->name_size) == 0)
                 return false;
         self->declared |= field->type != TAG_MISSING || field->required;
-        field->then = (uint16_t) (i + 1);
+        field->then = field + 1;
         self->slots[i] = field->slot;
     }
     for (uint32_t i = 0; i < self->count; i++)
-        set_head (&self->items[i]); /* now that all the names are there, eight bytes can be read at each */
-    self->items[self->count] = (field_t){.name = names, .slot = SLOT_NONE, .head = 1};
+        set_spelling (
+            &self->items[i]); /* now that all the names are there, eight bytes can be read at each */
+    self->items[self->count] = (field_t){.name = names, .slot = SLOT_NONE, .head = 1, .then = self->items};
     return true;
 }
 
@@ -82,8 +96,8 @@ fields_t *fields_new (const value_t *list, uint16_t rest_slot, fault_t *fault) {
         self->items = calloc ((size_t) count + 1 + FIELDS_PASSED_MAX, sizeof *self->items);
         self->slots = calloc ((size_t) count + 1, sizeof *self->slots);
         self->passed = calloc (1, sizeof *self->passed);
-        self->names =
-            calloc (1, (size_t) list->size + NAME_SLACK); /* every name is in the list, with a head */
+        self->names = calloc (1, (size_t) list->size +
+                                     NAME_SLACK); /* every name is in the list, with four bytes more */
     }
     if (!self || !self->items || !self->names || !self->slots || !self->passed) {
         fault_set (fault, REASON_LIMIT, "no memory for %u fields", count);
@@ -110,24 +124,38 @@ void fields_destroy (fields_t **self_p) {
     *self_p = NULL;
 }
 
-field_t *fields_pass (const fields_t *self, const char *name, uint32_t size) {
+static inline bool is_named (const field_t *field, const char *name, uint32_t size) {
+    return field->name_size == size && memcmp (field->name, name, size) == 0;
+}
+
+/* Remember a name that nobody wants; NULL when there is no room for it, or JSON would have to escape it. */
+static field_t *fields_pass (const fields_t *self, const char *name, uint32_t size) {
     passed_t *passed = self->passed;
     if (passed->count == FIELDS_PASSED_MAX || size > FIELD_PASSED_BYTES)
         return NULL;
     field_t *field = &self->items[self->count + 1 + passed->count];
     char *copy = passed->names[passed->count];
-    memcpy (copy, name, size);
-    copy[size] = '"';
-    *field = (field_t){.name = copy, .name_size = size, .slot = SLOT_NONE, .then = (uint16_t) self->count};
-    set_head (field);
+    *field = (field_t){.slot = SLOT_NONE, .then = &self->items[self->count]};
+    spell (field, copy, name, size);
+    set_spelling (field);
     if (!field->mask)
         return NULL;
     passed->count++;
     return field;
 }
 
-static inline bool is_named (const field_t *field, const char *name, uint32_t size) {
-    return field->name_size == size && memcmp (field->name, name, size) == 0;
+field_t *fields_meet (const fields_t *self, const value_t *name, field_t *last) {
+    const field_t *before_first = &self->items[self->count];
+    uint32_t end = self->count + 1 + self->passed->count;
+    if (last->then != before_first && is_named (last->then, name->p, name->size))
+        return last->then;
+    for (field_t *field = self->items; field < self->items + end; field++)
+        if (field != before_first && is_named (field, name->p, name->size))
+            return last->then = field;
+    field_t *field = fields_pass (self, name->p, name->size);
+    if (field)
+        last->then = field;
+    return field;
 }
 
 int fields_find (const fields_t *self, const char *name, uint32_t size, int hint) {

@@ -1,5 +1,6 @@
 /* json_scan.c: the less common parts of JSON text: escapes, white space, words, and what to say when it is
  * none. */
+#include "json_plain.h"
 #include "json_scan.h"
 
 /* ---- faults ---- */
@@ -38,7 +39,7 @@ const char *scan_space_slow (const scanner_t *self, const char *p) {
     return p;
 }
 
-const char *scan_word (const scanner_t *self, const char *p, value_t *value) {
+const char *plain_word (const char *p, value_t *value) {
     if (memcmp (p, "true", 4) == 0) {
         *value = value_bool (true);
         return p + 4;
@@ -51,7 +52,12 @@ const char *scan_word (const scanner_t *self, const char *p, value_t *value) {
         *value = value_bool (false);
         return p + 5;
     }
-    return scan_refuse (self, p, "a value");
+    return NULL;
+}
+
+const char *scan_word (const scanner_t *self, const char *p, value_t *value) {
+    const char *next = plain_word (p, value);
+    return next ? next : scan_refuse (self, p, "a value");
 }
 
 /* ---- strings ---- */
@@ -115,6 +121,12 @@ static const char *unescape (scanner_t *self, const char *p) {
 
 static const char *check_text (const scanner_t *self, const char *p, const char *text, uint32_t size) {
     return utf8_valid (text, size) ? p : scan_refuse_what (self, p, "a string that is not UTF-8");
+}
+
+const char *plain_stop_beyond (const char *p) {
+    uint64_t high;
+    const char *stop = scan_stop (p, &high);
+    return *stop == '"' && utf8_valid (p, (uint32_t) (stop - p)) ? stop : NULL;
 }
 
 /* Escapes come whole: neither do they complete a character that began in the text, nor does the text one

@@ -205,22 +205,18 @@ static void set_aside (partition_t *self) {
     flow_put_aside (self->source->flow);
 }
 
-static void process_message (partition_t *self, char *text, uint32_t size) {
-    source_t *source = self->source;
-    flow_t *flow = source->flow;
-    if (size == 0 && source->skip_empty)
-        return;
+static inline void take_message (partition_t *self, char *text, uint32_t size) {
+    flow_t *flow = self->source->flow;
     flow->partition = self;
     flow->position = self->base + (uint64_t) (text - self->data);
     flow->raw = text;
     flow->raw_size = size;
-    source->records++;
-    if (unlikely (source->aside_count) && is_aside (self, flow->position)) {
-        set_aside (self);
-        return;
-    }
-    enum decoded decoded = format_decode (source->format, self->format, text, size, flow->row,
-                                          &flow->lane->scratch, &flow->fault);
+    self->source->records++;
+}
+
+static inline void process_decoded (partition_t *self, enum decoded decoded) {
+    source_t *source = self->source;
+    flow_t *flow = source->flow;
     if (unlikely (decoded != DECODED_ROW)) {
         if (decoded == DECODED_FAULT)
             refuse (self);
@@ -235,6 +231,42 @@ static void process_message (partition_t *self, char *text, uint32_t size) {
     if (unlikely (source->has_meta))
         fill_meta (self);
     run_row (self);
+}
+
+static void process_message (partition_t *self, char *text, uint32_t size) {
+    source_t *source = self->source;
+    flow_t *flow = source->flow;
+    if (size == 0 && source->skip_empty)
+        return;
+    take_message (self, text, size);
+    if (unlikely (source->aside_count) && is_aside (self, flow->position)) {
+        set_aside (self);
+        return;
+    }
+    process_decoded (self, format_decode (source->format, self->format, text, size, flow->row,
+                                          &flow->lane->scratch, &flow->fault));
+}
+
+/* A line whose end nobody has looked for yet: the decoder finds it. False, and nothing done, when that is not so, or the
+ * line is none that it can take. */
+static inline bool process_line (partition_t *self) {
+    source_t *source = self->source;
+    flow_t *flow = source->flow;
+    if (self->frame.scanned || self->frame.skipping || unlikely (source->aside_count))
+        return false;
+    char *text = self->data + self->start;
+    const char *end = self->data + self->end;
+    if (unlikely (end - text > source->framer.max_bytes))
+        end = text + source->framer.max_bytes + 1;
+    uint32_t size;
+    enum decoded decoded =
+        json_decode_line (source->fields, text, end, &size, flow->row, &flow->lane->scratch, &flow->fault);
+    if (unlikely (decoded == DECODED_NOTHING))
+        return false;
+    self->start += size + 1 + (text[size] == '\r');
+    take_message (self, text, size);
+    process_decoded (self, decoded);
+    return true;
 }
 
 /* `cut`: the text is only the head of a message that was too long to be kept. */
@@ -261,32 +293,42 @@ static void stamp (lane_t *lane, uint32_t *unstamped) {
     lane_gil_rest (lane, ticks);
 }
 
+/* The next message, however it is framed. FRAMED_MORE: there is none. */
+static enum framed process_framed (partition_t *self, bool last) {
+    source_t *source = self->source;
+    fault_t *fault = &source->flow->fault;
+    char *text = NULL;
+    uint32_t size = 0;
+    bool whole = false;
+    enum framed framed =
+        framer_next (&source->framer, &self->frame, self->data, &self->start, self->end, &text, &size, fault);
+    if (framed == FRAMED_MORE && last) {
+        whole = true;
+        framed = framer_end (&source->framer, &self->frame, self->data, &self->start, self->end, &text, &size,
+                             fault);
+    }
+    if (likely (framed == FRAMED_MESSAGE))
+        process_message (self, text, size);
+    else if (framed != FRAMED_MORE)
+        process_fault (self, text, size, !whole);
+    return framed;
+}
+
 void partition_process (partition_t *self, bool last) {
     source_t *source = self->source;
     lane_t *lane = source->flow->lane;
     arena_t *scratch = &lane->scratch;
-    char *text = NULL;
-    uint32_t size = 0, unstamped = 0;
-    fault_t *fault = &source->flow->fault;
+    uint32_t unstamped = 0;
+    size_t mark = arena_mark (scratch);
+    self->data[self->end] = '\n'; /* in the slack: json_decode_line goes no further */
     /* Once a flow has stopped, what has been read and not looked at is not this run's any more. */
     while (likely (!source->flow->stopped)) {
-        size_t mark = arena_mark (scratch);
-        bool whole = false;
-        enum framed framed = framer_next (&source->framer, &self->frame, self->data, &self->start, self->end,
-                                          &text, &size, fault);
-        if (framed == FRAMED_MORE && last) {
-            whole = true;
-            framed = framer_end (&source->framer, &self->frame, self->data, &self->start, self->end, &text,
-                                 &size, fault);
-        }
+        enum framed framed = FRAMED_MESSAGE;
+        if (!source->lined || unlikely (!process_line (self)))
+            framed = process_framed (self, last);
+        arena_release (scratch, mark);
         if (framed == FRAMED_MORE)
             break;
-        if (likely (framed == FRAMED_MESSAGE)) {
-            process_message (self, text, size);
-        } else {
-            process_fault (self, text, size, !whole);
-        }
-        arena_release (scratch, mark);
         if (++unstamped == STAMP_EVERY || unlikely (lane->gil_held))
             stamp (lane, &unstamped);
         if (unlikely (framed == FRAMED_BROKEN)) {

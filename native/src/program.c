@@ -256,6 +256,8 @@ static void load_formats (loader_t *self, source_t *source, const value_t *map) 
         source->whole = source->whole_fields ? format_new (&format, source->whole_fields, self->fault) : NULL;
         self->good = source->whole != NULL;
     }
+    source->lined = self->good && source->framer.kind == FRAME_LINES &&
+                    is_text (self, &format, "kind", "json") && source->fields->rest_slot == SLOT_NONE;
     source->skip_empty = is_text (self, &format, "kind", "json") || is_text (self, &format, "kind", "csv");
 }
 

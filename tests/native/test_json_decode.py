@@ -46,6 +46,18 @@ class Source:
         assert bytes(ffi.buffer(self.block))[len(data) :] == (behind * SLACK)[:SLACK]
         return bool(done)
 
+    def decode_line(self, data: bytes, stale: bytes) -> tuple[int, int]:
+        """How the line at the front of `data` went, and its size; `stale` is what an earlier read
+        has left behind what is there now."""
+        self.block = ffi.from_buffer(bytearray(data + b"\n" + stale + bytes(SLACK)))
+        self.scratch.arena.used = 0
+        text, size = ffi.cast("char *", self.block), ffi.new("uint32_t *")
+        got = lib.json_decode_line(
+            self.fields, text, text + len(data), size, self.row, self.scratch.arena, self.fault
+        )
+        assert bytes(ffi.buffer(self.block))[: len(data)] == data, "the buffer has changed"
+        return got, size[0]
+
     def record(self) -> dict[str, Any]:
         """The wanted fields that are there."""
         values = {name: shown(self.row[slot]) for slot, name in enumerate(self.wanted)}
@@ -224,6 +236,39 @@ def test_s4_mutated_input_is_accepted_or_refused_as_by_the_standard_library(
     data: bytes, wanted: list[str], behind: bytes
 ) -> None:
     agree(data, wanted, behind)
+
+
+@given(
+    st.lists(st.one_of(messages(), mutated()), min_size=1, max_size=3),
+    WANTED,
+    st.binary(max_size=9),
+)
+@example([b'{"a":1,', b'"b":2}'], ["a", "b"], b'"b":3}\n')
+@example([b'{"a":"x"}', b""], ["a"], b"}\n")
+@example([b'{"a":7', b""], ["a"], b"7}\n")
+@example([b'{"a":1}\r', b""], ["a"], b"")
+@example([b'{"a":1}\r'], ["a"], b"\n")
+@example([b'{"a":12345678', b""], ["a"], b"90}\n")
+def test_a_line_that_is_framed_as_it_is_decoded_is_the_same(
+    lines: list[bytes], wanted: list[str], stale: bytes
+) -> None:
+    data = b"\n".join(lines)
+    at_once, framed = Source(wanted), Source(wanted)
+    for _ in range(2):  # the second time in the order learnt from the first
+        got, size = at_once.decode_line(data, stale)
+        line, end, _rest = data.partition(b"\n")
+        if not (end and line.startswith(b"{")):
+            assert got == lib.DECODED_NOTHING
+            return
+        line = line.removesuffix(b"\r")
+        assert size == len(line)
+        if framed.decode(line):
+            assert got == lib.DECODED_ROW
+            assert repr(at_once.record()) == repr(framed.record())
+        else:
+            assert got == lib.DECODED_FAULT
+            assert message(at_once.fault) == message(framed.fault)
+            assert at_once.fault.reason == framed.fault.reason
 
 
 @pytest.mark.parametrize(
