@@ -18,6 +18,8 @@ enum { FOLDERS_MAX = 1000 };
 
 /* Open this file as a partition of its own. NULL: errno says why; ENFILE that the source has too many. */
 partition_t *file_open (source_t *self, const char *path);
+/* The one that waits for this file waits no longer. */
+void file_let_on (const partition_t *self);
 /* It brings nothing more: it goes, and the one that waits for it is let on. */
 void file_end (partition_t *self);
 /* Read it again at this time, whatever happens. */

@@ -128,7 +128,7 @@ typedef struct source {
     partition_t *turn;             /* where the next turn begins, when a full sink ended the last one */
     int64_t files_look_ns;         /* the earliest `look_ns` of them */
     int64_t scan_ns;               /* when files and folders are looked for again; INT64_MAX: never */
-    uint64_t lost;                 /* files whose rest could not be found */
+    uint64_t lost_files;           /* files whose rest could not be found */
     /* connect */
     uint8_t connect_state;
     int64_t retry_ns;

@@ -157,6 +157,7 @@ void file_renamed (source_t *self, const char *path) {
     char *name = strdup (path);
     if (!name)
         return; /* it keeps the old one */
+    file_let_on (partition);
     free (partition->name);
     partition->name = name;
     partition->name_size = (uint32_t) strlen (name);

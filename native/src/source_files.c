@@ -60,14 +60,19 @@ void source_file_left (partition_t *self) {
         source->scan_ns = lane_of (source)->now_ns; /* there is room for one more */
 }
 
-void file_end (partition_t *self) {
+void file_let_on (const partition_t *self) {
     partition_t *next = file_waiting (self);
-    if (next) {
-        next->file.waits = false;
-        next->ready = true;
-        next->counted = self->counted; /* it takes its predecessor's place (S7) */
-        next->heard_ns = lane_of (self->source)->now_ns;
-    }
+    if (!next)
+        return;
+    next->file.waits = false;
+    next->ready = true;
+    next->counted = self->counted; /* it takes its predecessor's place (S7) */
+    next->heard_ns = lane_of (self->source)->now_ns;
+    lane_of (self->source)->more = true;
+}
+
+void file_end (partition_t *self) {
+    file_let_on (self);
     partition_end (self);
 }
 

@@ -254,6 +254,21 @@ def test_a_rotated_file_that_matches_the_glob_is_not_read_again(tmp_path: Path) 
         assert files.source()["partitions"] == 4
 
 
+def test_a_rotated_file_that_matches_again_lets_the_new_one_on(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("1\n")
+    with follow(tmp_path, "log*", "log") as files:
+        assert files.lines() == ["1"]
+        log.rename(tmp_path / "old")
+        append(log, "2\n")
+        assert files.lines() == []  # behind the old one, which may bring more
+        (tmp_path / "old").rename(tmp_path / "log.1")
+        assert files.lines() == ["2"]
+        append(tmp_path / "log.1", "1!\n")
+        assert files.lines() == ["1!"]
+        assert files.source()["partitions"] == 2
+
+
 @pytest.mark.parametrize("gone", ["moved", "removed"])
 def test_a_globbed_file_that_has_gone_is_left_after_a_while(tmp_path: Path, gone: str) -> None:
     log = tmp_path / "a.log"
