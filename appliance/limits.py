@@ -243,3 +243,36 @@ TEST_TURN_MAX_COUNT = 100_000
 #: Characters of a flow file's line that a fault shows around its place: a caret below a line that
 #: the terminal has wrapped points at nothing.
 SHOWN_LINE_MAX_COUNT = 120
+
+# ---- the store ----
+
+#: The first size of the environment's map. It costs addresses, not memory; it doubles when full.
+STORE_MAP_FIRST_BYTES = 64 << 20
+
+#: Readers of one environment: a thread for each sink that sends what is spooled.
+STORE_READER_MAX_COUNT = 512
+
+#: A shard is merged when what was changed since its base outweighs the base, and at least so much:
+#: below it a merge would write more pages than it frees.
+STORE_MERGE_MIN_BYTES = 64 << 10
+
+#: Deltas that a store holds: each one is a directory in memory and a look-up a shard at the start.
+#: Beyond it the shards that pin the oldest are merged, however little they changed.
+STORE_DELTA_MAX_COUNT = 2048
+
+#: Bytes of deltas that nobody reads any more, which a cold shard pins, before it is merged: this
+#: and as much as is alive.
+STORE_DEAD_MIN_BYTES = 1 << 20
+
+#: What was found damaged is kept: so much of one thing, and so much in all.
+STORE_QUARANTINE_FILE_MAX_BYTES = 16 << 20
+STORE_QUARANTINE_MAX_BYTES = 64 << 20
+
+#: Damaged stores that were set aside under names of their own, before an operator must look.
+STORE_SET_ASIDE_MAX_COUNT = 100
+
+#: What one opening lists of damage; the rest is counted in its last line.
+STORE_DAMAGE_MAX_COUNT = 1000
+
+#: Sections of one commit: 64 flows of 1,000 steps.
+STORE_SECTION_MAX_COUNT = 64_000

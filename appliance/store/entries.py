@@ -1,0 +1,128 @@
+"""The head of a store and the entry of a flow: small values, written with every cut that changes
+them, each kept twice. The newest sound copy wins.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import msgpack
+
+from appliance.store.failures import StoreRefused
+from appliance.store.values import SHARD_COUNT, unpack
+
+#: What this program writes. A store with a larger number is refused untouched.
+FORMAT = 1
+
+
+def newer_format(version: int) -> str:
+    """What to say of a store of a later version."""
+    return (
+        f"this store has format {version}, and this program knows {FORMAT}: it was written by a "
+        "newer version; use that one, or another folder (nothing was changed)"
+    )
+
+
+@dataclass(frozen=True)
+class Head:
+    """What holds for the whole store: its newest cut, the newest and the oldest delta it has (their
+    cuts; 0: none), and the names of all flows that have an entry."""
+
+    identity: str
+    cut: int = 0
+    newest: int = 0
+    oldest: int = 0
+    flows: tuple[str, ...] = ()
+
+    def with_deltas(self, cuts: Sequence[int]) -> Head:
+        """The head of a store that has these deltas, in their order."""
+        return replace(self, newest=cuts[-1] if cuts else 0, oldest=cuts[0] if cuts else 0)
+
+    def pack(self) -> bytes:
+        packed: bytes = msgpack.packb(
+            [FORMAT, self.cut, self.identity, self.newest, self.oldest, self.flows]
+        )
+        return packed
+
+
+@dataclass(frozen=True)
+class SpoolRange:
+    """The blocks of one sink: `first_seq` to `next_seq` − 1, and how many bytes they hold."""
+
+    first_seq: int = 1
+    next_seq: int = 1
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class FlowEntry:
+    """What the store knows of one flow.
+
+    `bases` says for each shard up to which cut its base reaches: older deltas say nothing about it
+    any more. A base without rows is not stored: `stored` has a bit for each one that is. `voids`
+    names steps that were dropped, with the cut up to which their rows are void.
+    """
+
+    name: str
+    cut: int = 0
+    record: bytes | None = None
+    bases: tuple[int, ...] = (0,) * SHARD_COUNT
+    stored: int = 0
+    voids: dict[str, int] = field(default_factory=dict)
+    spools: dict[str, SpoolRange] = field(default_factory=dict)
+
+    def pack(self) -> bytes:
+        mask = sum(1 << shard for shard, cut in enumerate(self.bases) if cut)
+        cuts = [cut for cut in self.bases if cut]
+        spools = [[sink, s.first_seq, s.next_seq, s.bytes] for sink, s in self.spools.items()]
+        bases = struct.pack(f"<{len(cuts)}Q", *cuts)
+        packed: bytes = msgpack.packb(
+            [
+                FORMAT,
+                self.cut,
+                self.name,
+                self.record,
+                mask,
+                bases,
+                self.stored,
+                self.voids,
+                spools,
+            ]
+        )
+        return packed
+
+    def with_base(self, shard: int, cut: int, is_stored: bool) -> FlowEntry:
+        """The entry after a merge of that shard up to that cut."""
+        bases = (*self.bases[:shard], cut, *self.bases[shard + 1 :])
+        stored = self.stored & ~(1 << shard) | is_stored << shard
+        return replace(self, bases=bases, stored=stored)
+
+
+def unpack_head(data: bytes | memoryview) -> Head:
+    """ValueError if it is none; StoreRefused if a newer program wrote it."""
+    fields = unpack(data)
+    if isinstance(fields, list) and fields and isinstance(fields[0], int) and fields[0] > FORMAT:
+        raise StoreRefused(newer_format(fields[0]))
+    try:
+        _, cut, identity, newest, oldest, flows = fields
+        return Head(
+            str(identity), int(cut), int(newest), int(oldest), tuple(str(name) for name in flows)
+        )
+    except TypeError as error:
+        raise ValueError(f"not a head: {error}") from error
+
+
+def unpack_entry(data: bytes | memoryview) -> FlowEntry:
+    """ValueError if it is none."""
+    try:
+        _, cut, name, record, mask, packed, stored, voids, spools = unpack(data)
+        cuts = iter(struct.unpack(f"<{mask.bit_count()}Q", packed))
+        bases = tuple(next(cuts) if mask >> shard & 1 else 0 for shard in range(SHARD_COUNT))
+        ranges = {str(sink): SpoolRange(int(a), int(b), int(c)) for sink, a, b, c in spools}
+        if record is not None and not isinstance(record, bytes):
+            raise ValueError("the record of a flow is not bytes")
+        return FlowEntry(str(name), int(cut), record, bases, int(stored), dict(voids), ranges)
+    except (TypeError, AttributeError, struct.error) as error:
+        raise ValueError(f"not the entry of a flow: {error}") from error

@@ -1,0 +1,133 @@
+"""Taking damage out of a store: what was found damaged is kept in the quarantine, and the shards
+that lost rows get a base without them, so that the next start finds a sound store.
+
+A shard is emptied step by step: the rows of a step that lost some are void as a whole, for without
+them its older rows would come back as if they were the newest. They go to the quarantine too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from appliance.limits import STORE_DAMAGE_MAX_COUNT
+from appliance.store.commit import Contents, Draft
+from appliance.store.environment import Environment, Reading, Writing
+from appliance.store.failures import Damage
+from appliance.store.folder import Quarantine
+from appliance.store.index import Shard
+from appliance.store.rows import merge_rows
+from appliance.store.scan import Scan
+from appliance.store.shards import Pieces, ShardRows, merge_shard, places, read_slice
+from appliance.store.values import BASE, DELTA, SPOOL
+
+
+def repair(environment: Environment, quarantine: Quarantine, found: Scan) -> list[Damage]:
+    """Quarantine what the scan found and make the store sound again. Gives what is to be said of
+    it. Does nothing, and writes nothing, when all is well."""
+    if not (found.bad or found.stale or found.losses or found.damage):
+        return []
+    with environment.reading() as reading:
+        kept = [_keep_value(reading, quarantine, key) for key in found.bad]
+    files = [file for file in kept if file]
+    for shard in sorted(found.losses):
+        files += _empty(environment, quarantine, found, shard)
+    _clean(environment, found)
+    return _said(found, files)
+
+
+def _keep_value(reading: Reading, quarantine: Quarantine, key: bytes) -> str:
+    value = reading.get(key)
+    what = {BASE: "base", DELTA: "cut", SPOOL: "spool"}.get(key[:1], "record")
+    name = str(int.from_bytes(key[1:9], "big")) if what == "cut" else key[1:].hex()
+    suffix = f"-{int.from_bytes(key[-4:], 'big')}" if what == "cut" else ""
+    return quarantine.keep(f"{what}-{name}{suffix}", bytes(value or b""))
+
+
+def _empty(
+    environment: Environment, quarantine: Quarantine, found: Scan, shard: Shard
+) -> list[str]:
+    """Give a shard a new base without the steps that lost rows; the files with what they had."""
+    flow, number = shard
+    entry, index, cut = found.entries[flow], found.index, found.head.cut
+    with environment.reading() as reading:
+        sound, void = _sorted_pieces(reading, found, shard)
+    live = []
+    for step, (kind, rows) in sound.items():
+        try:
+            live.append(ShardRows(step, kind, number, merge_rows(kind, rows)))
+        except ValueError:
+            void[step] = kind, rows
+    merge = merge_shard(flow, number, cut, iter([one for one in live if one.rows]))
+    before = index.shard(shard).base
+
+    def write(writing: Writing) -> Draft:
+        draft = Draft(Contents(found.head, found.entries, index), writing)
+        draft.set_base(merge, before)
+        draft.finish()
+        return draft
+
+    found.entries = environment.write(write, len(merge.data)).entries
+    index.apply_merge(shard, merge.base, cut)
+    files = [
+        quarantine.keep(f"rows-{entry.name}-{step}-{number}-{cut}", b"".join(rows))
+        for step, (_, rows) in void.items()
+    ]
+    return [file for file in files if file]
+
+
+def _sorted_pieces(reading: Reading, found: Scan, shard: Shard) -> tuple[Pieces, Pieces]:
+    """The rows of a shard: those of steps that are whole, and what is left of the others."""
+    flow, number = shard
+    lost = found.losses[shard]
+    sound, void = Pieces(), Pieces()
+    for prefix, _, part in places(found.index, found.entries[flow], number):
+        pieces = void if lost is None or part.step in lost else sound
+        kind, rows = pieces.get(part.step, ("", []))
+        if kind != part.kind:
+            kind, rows = pieces[part.step] = part.kind, []
+        begin, end = part.place(number)
+        try:
+            rows.append(read_slice(reading, prefix, begin, end, is_checked=True))
+        except ValueError:
+            if pieces is sound:
+                raise
+    return sound, void
+
+
+def _clean(environment: Environment, found: Scan) -> None:
+    """Delete what is damaged or not needed, and write head and entries anew."""
+    index = found.index
+    unneeded = index.without_pins(())
+    head = found.head.with_deltas([cut for cut in index.deltas if cut not in unneeded])
+
+    def write(writing: Writing) -> Draft:
+        draft = Draft(Contents(head, found.entries, index), writing)
+        for cut in unneeded:
+            draft.drop_delta(index.deltas[cut])
+        for prefix in found.stale:
+            with writing.cursor() as cursor:
+                there = cursor.set_range(prefix)
+                while there and cursor.key().startswith(prefix):
+                    there = cursor.delete()
+        for key in found.bad:
+            writing.delete(key)
+        for entry in found.entries.values():
+            draft.set_entry(entry)
+        draft.finish()
+        return draft
+
+    draft = environment.write(write, 0)
+    found.head, found.entries = draft.head, draft.entries
+    for cut in unneeded:
+        index.drop_delta(cut)
+
+
+def _said(found: Scan, files: list[str]) -> list[Damage]:
+    """The damage, each with a file where there is one, and bounded."""
+    where = files[0] if files else ""
+    said = [replace(one, file=one.file or where) for one in found.damage]
+    if len(said) > STORE_DAMAGE_MAX_COUNT:
+        rest = len(said) - STORE_DAMAGE_MAX_COUNT + 1
+        said = said[: STORE_DAMAGE_MAX_COUNT - 1]
+        said.append(Damage("rows", f"and {rest} more"))
+    return said

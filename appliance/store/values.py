@@ -1,0 +1,116 @@
+"""Keys and values of the environment: docs/formats/store.md.
+
+Every value begins with a checksum over its key and its bytes, so that a value under a wrong key is
+found as well. Larger things are cut into blocks that fill whole pages of the environment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import msgpack
+
+#: The first byte of a key. Their order matters for what a commit writes: first copies stand beside
+#: the oldest spool blocks, and second copies beside the newest segments, so that the usual commit
+#: touches two or three leaves of the tree.
+FIRST_COPY, SPOOL, BASE, DELTA, SECOND_COPY = b"A", b"B", b"C", b"D", b"E"
+
+CHECKSUM_BYTES = 4
+
+#: The bytes of a full block, without its checksum. The environment keeps a large value in pages of
+#: 4,096 bytes behind a header of 16: so 16 pages are filled to the last byte.
+BLOCK_BYTES = 16 * 4096 - 16 - CHECKSUM_BYTES
+
+SHARD_COUNT = 64
+
+_CHECKSUM = struct.Struct("<I")
+
+
+def with_checksum(key: bytes, payload: bytes | memoryview) -> bytes:
+    """The value that is stored under `key`."""
+    return b"".join((_CHECKSUM.pack(zlib.crc32(payload, zlib.crc32(key))), payload))
+
+
+def without_checksum(key: bytes, value: bytes | memoryview) -> memoryview | None:
+    """The bytes of a value; None if they are not what was stored under this key."""
+    view = memoryview(value)
+    if len(view) < CHECKSUM_BYTES:
+        return None
+    payload = view[CHECKSUM_BYTES:]
+    sound: bool = _CHECKSUM.unpack_from(view)[0] == zlib.crc32(payload, zlib.crc32(key))
+    return payload if sound else None
+
+
+def name_id(*names: str) -> bytes:
+    """Eight bytes that stand for a name in keys. The name itself is in the value."""
+    text = "\0".join(names).encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(text, digest_size=8).digest()
+
+
+def copy_keys(flow: str | None) -> tuple[bytes, bytes]:
+    """The two places of the head (None) or of a flow's entry."""
+    suffix = b"" if flow is None else name_id(flow)
+    return FIRST_COPY + suffix, SECOND_COPY + suffix
+
+
+def delta_prefix(cut: int) -> bytes:
+    return DELTA + cut.to_bytes(8, "big")
+
+
+def base_prefix(flow: str, shard: int) -> bytes:
+    return BASE + name_id(flow) + bytes((shard,))
+
+
+def spool_prefix(flow: str, sink: str) -> bytes:
+    return SPOOL + name_id(flow, sink)
+
+
+def spool_block_prefix(flow: str, sink: str, seq: int) -> bytes:
+    return spool_prefix(flow, sink) + seq.to_bytes(8, "big")
+
+
+def block_key(prefix: bytes, number: int) -> bytes:
+    """The key of one block of a segment or of a spool block."""
+    return prefix + number.to_bytes(4, "big")
+
+
+def key_prefix(key: bytes) -> tuple[bytes, int]:
+    """What `block_key` was made of."""
+    return key[:-4], int.from_bytes(key[-4:], "big")
+
+
+def block_count(length: int) -> int:
+    """How many blocks so many bytes take."""
+    return max(1, -(-length // BLOCK_BYTES))
+
+
+def blocks(prefix: bytes, data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Keys and values of `data`, cut into blocks."""
+    view = memoryview(data)
+    for number in range(block_count(len(data))):
+        key = block_key(prefix, number)
+        yield key, with_checksum(key, view[number * BLOCK_BYTES : (number + 1) * BLOCK_BYTES])
+
+
+def unpack(data: bytes | memoryview) -> Any:
+    """One msgpack value from the disk, with nothing behind it; ValueError if it is not one.
+
+    Its checksum has held already; the limits keep a forged one from growing in memory.
+    """
+    size = len(data)
+    try:
+        return msgpack.unpackb(
+            data,
+            strict_map_key=True,
+            max_str_len=size,
+            max_bin_len=size,
+            max_array_len=size,
+            max_map_len=size,
+            max_ext_len=0,
+        )
+    except (ValueError, msgpack.exceptions.UnpackException, RecursionError) as error:
+        raise ValueError(f"no msgpack value: {error}") from error
