@@ -158,6 +158,58 @@ DATAGRAM_BUFFER_BYTES = 4 << 20
 GENERATE_SLICE_S = 0.02
 GENERATE_SLICE_MAX_COUNT = 2000
 
+# ---- links ----
+
+#: One message of a link, in bytes: so many records that a message costs next to nothing for each.
+LINK_MESSAGE_BYTES = 64 << 10
+
+#: One result that a link carries: a message of its own, for which both ends need room.
+LINK_RECORD_MAX_BYTES = 1 << 20
+
+#: What an end takes from the wire at most: such a result with its head and its numbers.
+LINK_MESSAGE_MAX_BYTES = LINK_RECORD_MAX_BYTES + 4096
+
+#: What a receiver lets one sender send before it has handed it on, in bytes: the largest message
+#: fits, and 10 MB/s pass a line with 0.2 s to and fro.
+LINK_WINDOW_BYTES = 2 << 20
+
+#: Senders that one receiver serves at a time: 32 windows are 64 MB.
+LINK_SESSION_MAX_COUNT = 32
+
+#: Histories that one receiver remembers, one a stream: each has a partition in its flow and about
+#: 1 KB in every cut's record. A box that lost its memory begins a new one.
+LINK_STREAM_MAX_COUNT = 256
+
+#: Messages that ZeroMQ holds for one peer and direction; credit stops an honest peer before.
+LINK_QUEUE_MAX_COUNT = 64
+
+#: Batches that a sender has on the way: more than the engine gives it.
+LINK_UNCONFIRMED_MAX_COUNT = 1024
+
+#: Names in a HELLO (a host's name is the longest), its token, and the text of a refusal.
+LINK_NAME_MAX_COUNT = 253
+LINK_TEXT_MAX_COUNT = 500
+
+#: From connecting until the receiver has said where to go on.
+LINK_OPEN_TIMEOUT_S = 3.0
+
+#: How long a sender waits for credit before it says "later".
+LINK_CREDIT_WAIT_S = 0.5
+
+#: A peer that has not finished its handshake by then is cut off; one that does not answer three
+#: heartbeats is gone.
+LINK_HANDSHAKE_S = 2.0
+LINK_HEARTBEAT_S = 5.0
+LINK_HEARTBEAT_TIMEOUT_S = 15.0
+
+#: Connections that wait to be accepted, and handshakes and refusals looked at in one turn.
+LINK_BACKLOG_COUNT = 64
+LINK_EVENT_TURN_MAX_COUNT = 64
+
+#: Clients that may be enrolled at one receiver, and tokens that wait for one.
+LINK_PEER_MAX_COUNT = 1024
+LINK_TOKEN_MAX_COUNT = 64
+
 # ---- words ----
 
 #: The same log line appears at most so often in so many seconds; the rest is counted and said

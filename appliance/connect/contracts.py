@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 # ---- what travels ----
@@ -42,12 +42,19 @@ class Resume:
 
     `fresh`: the run starts from nothing, so what is there is replaced. `stream` and `epoch` are
     whose results these are (16 random bytes, made with the flow's first cut) and the number of this
-    start.
+    start; `flow` and `sink` are their names. `first` gives for each shard the oldest number that
+    can still be sent, `end` the number of its next new result, both as recovered with this start: a
+    receiver that asks for less than `first` is told what is gone, and one that knows more than
+    `end` belongs to a newer state than ours.
     """
 
     fresh: bool = False
     stream: bytes = b""
     epoch: int = 0
+    flow: str = ""
+    sink: str = ""
+    first: Mapping[int, int] = field(default_factory=dict)
+    end: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -165,7 +172,7 @@ class Numbered(Protocol):
     """
 
     def write_batch(self, batch: Batch) -> None:
-        """Take what of these records has not been taken yet. Later: nothing was, they come again."""
+        """Take what of these records has not been taken yet. Later: none was; they come again."""
 
 
 @runtime_checkable
@@ -188,8 +195,27 @@ class Acknowledging(Protocol):
 
 class Messages:
     """Trait of a source that brings whole messages: the data of its chunks is a list, one message
-    an entry.
+    an entry, or bytes in which each message stands behind its length (32 bits, big-endian).
     """
+
+
+class Log(Protocol):
+    """Where a connector says what a person should know: a fixed text, and what varies as fields."""
+
+    def info(self, message: str, **fields: object) -> None: ...
+
+    def warning(self, message: str, **fields: object) -> None: ...
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """Trait of a connector that has more to say than errors, and counts what it meets."""
+
+    def tell(self, log: Log) -> None:
+        """Where to say it; called before the first `open`."""
+
+    def counts(self) -> Mapping[str, int]:
+        """What it has met so far, by name. Any thread may ask."""
 
 
 @runtime_checkable

@@ -13,8 +13,11 @@ from typing import TypeVar
 from appliance.connect.contracts import Sink, Source
 from appliance.user_module import import_by_path
 
-SOURCE_NAMES = ("file", "generate", "stdin", "tcp", "udp")
-SINK_NAMES = ("blackhole", "file", "stdout", "tcp", "udp")
+SOURCE_NAMES = ("file", "generate", "stdin", "tcp", "udp", "upstream")
+SINK_NAMES = ("blackhole", "file", "stdout", "tcp", "udp", "upstream")
+
+#: Ours that are not a file of their name in `connectors`.
+_MODULES = {"upstream": "appliance.link.upstream"}
 
 _Class = TypeVar("_Class", bound=type)
 
@@ -42,11 +45,15 @@ def _register(name: str, verbs: tuple[str, str, str]) -> Callable[[_Class], _Cla
         made = typing.cast(_Class, dataclass(cls))
         made.connector_name = name  # type: ignore[attr-defined]  # a class attribute we add
         # A user's class is reached by its path: it can never take the name of one of ours.
-        if cls.__module__ == f"connectors.{name}":
+        if cls.__module__ == _module(name):
             _BUILT_IN[("source" if "read" in verbs else "sink", name)] = made
         return made
 
     return decorate
+
+
+def _module(name: str) -> str:
+    return _MODULES.get(name, f"connectors.{name}")
 
 
 def source_class(name: str) -> type[Source]:
@@ -62,7 +69,7 @@ def sink_class(name: str) -> type[Sink]:
 def _built_in(role: str, name: str, names: Sequence[str]) -> type:
     if name not in names:
         raise LookupError(f"there is no {role} named {name!r}; there are: {', '.join(names)}")
-    importlib.import_module(f"connectors.{name}")
+    importlib.import_module(_module(name))
     return _BUILT_IN[(role, name)]
 
 

@@ -47,7 +47,7 @@ def read_sink(table: Table, name: str, inputs: tuple[str, ...], base: str) -> Si
     table.get("frame"), table.get("frame_max")
     found = read_connector(table, "sink", base)
     connector, options, cls = found if found is not None else ("", {}, None)
-    frame = read_frame(table, made_format, connector == "udp")
+    frame = read_frame(table, made_format, connector in ("udp", "upstream"))
     exact = is_exact(connector, cls)
     if delivery == "exactly_once" and found is not None and not exact:
         message = f"delivery: a {connector!r} sink cannot be exact: the other side keeps no numbers"

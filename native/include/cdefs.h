@@ -240,6 +240,9 @@ size_t step_trial_take(step_trial_t *self, char *out, size_t capacity);
 size_t step_trial_take_rows(step_trial_t *self, char *out, size_t capacity);
 size_t step_trial_take_faults(step_trial_t *self, char *out, size_t capacity);
 
+/* ---- records of a link ---- */
+bool records_frame(const char *lengths, uint32_t count, const char *body, size_t size, char *out);
+
 /* ---- keyed state ---- */
 uint64_t hash_bytes(const char *bytes, size_t size);
 uint32_t crc32_bytes(const char *bytes, size_t size);

@@ -1,0 +1,216 @@
+"""Upstream sink and source over real sockets, in one process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from appliance import clock
+from appliance.connect import Batch, Chunk, Later, Resume, guarantee
+from appliance.link.keys import Keys
+from appliance.link.upstream import UpstreamSink, UpstreamSource
+from unit.links import STREAM, Notes, batches, messages
+
+PATIENCE_S = 20.0
+
+
+class Reading:
+    """An open upstream source, read on a thread of its own; `commit` says that a cut holds all."""
+
+    def __init__(
+        self,
+        positions: Mapping[str, bytes] | None = None,
+        listen: str = "127.0.0.1:0",
+        keys: Path | None = None,
+    ) -> None:
+        self.notes = Notes()
+        self.source = UpstreamSource(listen=listen, keys=keys)
+        self.source.tell(self.notes)
+        self.source.open(positions or {})
+        self.address = self.source.address
+        self.chunks: list[Chunk] = []
+        self.positions = dict(positions or {})
+        self.commits = True
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            chunk = self.source.read(1 << 18)
+            if chunk is not None:
+                self.chunks.append(chunk)
+                self.positions[chunk.partition] = chunk.position
+            if self.commits and self.positions:
+                self.source.committed(dict(self.positions))
+        self.source.close()
+
+    @property
+    def records(self) -> list[bytes]:
+        chunks = list(self.chunks)
+        return [record for chunk in chunks for record in messages(bytes(chunk.data))]  # type: ignore[arg-type]
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(PATIENCE_S)
+        assert not self._thread.is_alive()
+
+
+@pytest.fixture
+def reading() -> Iterator[Callable[..., Reading]]:
+    started: list[Reading] = []
+
+    def start(*words: Any, **more: Any) -> Reading:
+        started.append(Reading(*words, **more))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.stop()
+
+
+def opened(to: str, epoch: int = 1, **more: Any) -> UpstreamSink:
+    sink = UpstreamSink(to=to, name="box", **more)
+    sink.open(Resume(stream=STREAM, epoch=epoch, flow="f", sink="out"))
+    return sink
+
+
+def write(sink: UpstreamSink, batch: Batch) -> None:
+    until_s = clock.monotonic_s() + PATIENCE_S
+    while clock.monotonic_s() < until_s:
+        try:
+            return sink.write_batch(batch)
+        except Later:
+            continue
+    raise AssertionError("the receiver gives no credit")
+
+
+def wait(condition: Callable[[], bool]) -> None:
+    until_s = clock.monotonic_s() + PATIENCE_S
+    never = threading.Event()
+    while not condition():
+        assert clock.monotonic_s() < until_s, "it did not happen"
+        never.wait(0.002)
+
+
+def test_what_is_written_arrives_once_and_is_confirmed(reading: Callable[..., Reading]) -> None:
+    source = reading()
+    sink = opened(source.address)
+    made = batches([[1, 2, 1], [2] * 5000, [0, 63]])
+    for batch in made:
+        write(sink, batch)
+    wait(lambda: sink.confirmed() == 3)
+    sink.close()
+    assert source.records == [record for batch in made for record in batch.records]
+    assert {chunk.partition for chunk in source.chunks} == {STREAM.hex()}
+    assert guarantee(source.source) == "replayable"
+
+
+def test_more_than_the_window_goes_through_and_memory_is_bounded(
+    reading: Callable[..., Reading],
+) -> None:
+    """10 MB in one batch, with records near the largest, against a window of 2 MiB."""
+    source = reading()
+    sink = opened(source.address)
+    records = [bytes([i]) * size for i, size in enumerate([1 << 20, 1, 0, 70_000] * 10)]
+    write(sink, Batch(STREAM, 1, {5: 1}, bytes([5]) * 40, records))
+    wait(lambda: sink.confirmed() == 1)
+    sink.close()
+    assert source.records == records
+
+
+def test_a_receiver_that_starts_again_is_sent_what_its_cut_lacks(
+    reading: Callable[..., Reading],
+) -> None:
+    first = reading()
+    made = batches([[1, 1], [1, 2], [2, 2]])
+    sink = opened(first.address)
+    write(sink, made[0])
+    wait(lambda: sink.confirmed() == 1)
+    first.commits = False
+    write(sink, made[1])
+    wait(lambda: len(first.records) == 4)
+    assert sink.confirmed() == 1
+    committed = {STREAM.hex(): first.chunks[0].position}
+    first.stop()
+    with pytest.raises(ConnectionError, match="lost the connection"):
+        for _ in range(10_000):
+            sink.confirmed()
+            threading.Event().wait(0.002)
+    sink.close()
+    second = reading(committed, listen=first.address)
+    sink.open(Resume(stream=STREAM, epoch=1, flow="f", sink="out"))
+    for batch in made[1:]:
+        write(sink, batch)
+    wait(lambda: sink.confirmed() == 2)
+    sink.close()
+    assert second.records == [record for batch in made[1:] for record in batch.records]
+
+
+def test_a_receiver_that_lost_its_memory_is_told_what_is_gone(
+    reading: Callable[..., Reading],
+) -> None:
+    first = reading()
+    made = batches([[1, 1, 7], [1, 2]])
+    sink = opened(first.address)
+    notes = Notes()
+    sink.tell(notes)
+    write(sink, made[0])
+    wait(lambda: sink.confirmed() == 1)
+    sink.close()
+    first.stop()
+    second = reading(listen=first.address)
+    sink.open(Resume(stream=STREAM, epoch=1, flow="f", sink="out"))
+    write(sink, made[1])
+    wait(lambda: sink.confirmed() == 1)
+    sink.close()
+    assert second.records == list(made[1].records)
+    assert second.source.counts()["lost"] == 3
+    assert notes.said("told of the gap") == 1
+
+
+def test_keys_and_a_token_let_a_client_in_once(
+    reading: Callable[..., Reading], tmp_path: Path
+) -> None:
+    server = Keys(tmp_path / "server")
+    token, key = server.new_token(), server.own().public.hex()
+    source = reading(keys=tmp_path / "server")
+    made = batches([[1], [2]])
+    for batch, shown in zip(made, (token, ""), strict=True):
+        sink = opened(source.address, server_key=key, keys=tmp_path / "client", token=shown)
+        write(sink, batch)
+        wait(lambda sink=sink: sink.confirmed() == 1)  # type: ignore[misc]
+        sink.close()
+    assert source.records == [b"1:1", b"2:1"]
+    assert source.source.counts()["enrolled"] == 1
+    assert not server.is_enrolling()
+
+
+def test_wrong_keys_and_tokens_are_refused_with_a_clear_message(
+    reading: Callable[..., Reading], tmp_path: Path
+) -> None:
+    server = Keys(tmp_path / "server")
+    key = server.own().public.hex()
+    source = reading(keys=tmp_path / "server")
+    mine = {"server_key": key, "keys": tmp_path / "client"}
+    with pytest.raises(ConnectionError, match="does not know the key of this box"):
+        opened(source.address, **mine)
+    with pytest.raises(ConnectionError, match="server_key is not its key"):
+        opened(source.address, server_key="ab" * 32, keys=tmp_path / "client")
+    with pytest.raises(ConnectionError, match="it asks for keys"):
+        opened(source.address)
+    token = server.new_token()
+    with pytest.raises(ConnectionError, match="its key is not known here: give its sink a token"):
+        opened(source.address, **mine)
+    with pytest.raises(ConnectionError, match="its token is wrong or was used before"):
+        opened(source.address, **mine, token=token[::-1])
+    opened(source.address, **mine, token=token).close()
+    wait(lambda: source.source.counts().get("handshake_key", 0) == 1)
+    assert source.source.counts()["refused_token"] == 2
+    wait(lambda: source.source.counts().get("handshake_protocol", 0) >= 1)
+    assert source.notes.said("a peer is refused") >= 2
+    assert not source.records
