@@ -124,6 +124,10 @@ BLOCK_MAX_BYTES = 256 << 20
 #: Records of one block: the smallest takes two bytes of it.
 RECORD_MAX_COUNT = BLOCK_MAX_BYTES // 2
 
+#: A commit that finds the disk full is tried again: the first wait and the largest, doubling.
+COMMIT_RETRY_FIRST_S = 0.5
+COMMIT_RETRY_MAX_S = 10.0
+
 #: Shards of a flow: a key's shard is the top six bits of its hash.
 SHARD_COUNT = 64
 

@@ -104,7 +104,8 @@ class FileSource:
 class FileSink:
     """Write results to the file at `path`, one a line for text formats.
 
-    A run that starts from nothing replaces the file; otherwise results go behind what is there.
+    A run that starts from nothing replaces the file; otherwise results go on where the flow's state
+    says, or behind what is there when the file is new to it.
     """
 
     path: Path
@@ -113,7 +114,7 @@ class FileSink:
         self._fd = -1
 
     def open(self, resume: Resume) -> None:
-        # Not O_APPEND: with it the kernel ignores the place that the lane gives to pwrite.
+        # Not O_APPEND: with it the kernel ignores the place that is given to pwrite.
         flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
         if resume.fresh:
             flags |= os.O_TRUNC
@@ -133,8 +134,21 @@ class FileSink:
             return NativeEnd("file", fd=fd, offset=status.st_size, label=str(self.path))
         return NativeEnd("stream", fd=fd, label=str(self.path))  # a pipe or a device
 
+    def size(self) -> int:
+        status = os.fstat(self._fd)
+        return status.st_size if stat.S_ISREG(status.st_mode) else -1
+
+    def write_at(self, place: int, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            count = os.pwrite(self._fd, view, place)
+            view, place = view[count:], place + count
+
+    def sync(self) -> None:
+        os.fdatasync(self._fd)
+
     def write(self, records: Sequence[bytes]) -> None:
-        raise AssertionError("the lane writes to this sink itself")
+        raise AssertionError("a file is written by place")
 
     def close(self) -> None:
         if self._fd >= 0:

@@ -15,13 +15,37 @@ from appliance.supervisor.main import Outcome, RunOptions, Supervisor
 @click.argument("flows", nargs=-1, required=True, metavar="FLOW…")
 @click.option("--once", is_flag=True, help="End when all sources have ended and all is delivered.")
 @click.option("--data", metavar="DIR", help="The data folder (else $BETTONG_DATA, else .bettong).")
+@click.option(
+    "--drop-state",
+    multiple=True,
+    metavar="STEP",
+    help="Go on without the stored state of a step (or source) that has changed; it is exported.",
+)
+@click.option(
+    "--drop-spool",
+    multiple=True,
+    metavar="SINK",
+    help="Give up what a sink that has gone has not taken.",
+)
+@click.option("--accept-damage", is_flag=True, help="Go on although some of the state was lost.")
 @click.option("--log-format", type=click.Choice(["human", "json"]), default="human")
-def command(flows: tuple[str, ...], once: bool, data: str | None, log_format: LogFormat) -> int:
+def command(
+    flows: tuple[str, ...],
+    once: bool,
+    data: str | None,
+    drop_state: tuple[str, ...],
+    drop_spool: tuple[str, ...],
+    accept_damage: bool,
+    log_format: LogFormat,
+) -> int:
     """Run flow files (.toml, .py), or all of a folder, until stopped."""
     options = RunOptions(
         paths=flows,
         once=once,
         data=data,
+        drop_state=drop_state,
+        drop_spool=drop_spool,
+        accept_damage=accept_damage,
         log_format=log_format,
         progress=once and log_format == "human" and stderr_is_terminal(),
     )

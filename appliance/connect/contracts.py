@@ -154,8 +154,8 @@ class Placed(Protocol):
     """
 
     def size(self) -> int:
-        """How many bytes there are: where the first block of a flow without a history goes. Called
-        once, before the lane starts; what is wrong then is an EnvironmentFailure.
+        """How many bytes there are: where the first block of a flow without a history goes. −1:
+        this is no place of places, as a pipe is none, and the lane writes it as it comes.
         """
 
     def write_at(self, place: int, data: bytes) -> None:

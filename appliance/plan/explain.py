@@ -109,6 +109,7 @@ def _settings(settings: Settings) -> list[tuple[str, str]]:
         ("worker", settings.worker),
         ("timeout", f"{duration_text(settings.step_timeout_us)} for a call of a user's function"),
         ("clock", "of the box" if settings.clock == "system" else "of the events"),
+        ("damage", "stops the flow" if settings.on_damage == "stop" else "the flow goes on"),
     ]
 
 

@@ -9,7 +9,7 @@ import os
 import select
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,9 @@ class RunOptions:
     log_level: int = INFO
     options: dict[str, dict[str, Any]] = field(default_factory=dict)  # source name → options
     seconds: float | None = None  # stop after so long
+    drop_state: tuple[str, ...] = ()
+    drop_spool: tuple[str, ...] = ()
+    accept_damage: bool = False
     progress: bool = False  # standard error is a terminal
     on_output: Callable[[bytes], None] | None = None  # gets what workers write to standard output
 
@@ -73,6 +76,9 @@ class Supervisor:
             log_format=options.log_format,
             log_level=options.log_level,
             options=options.options,
+            drop_state=options.drop_state,
+            drop_spool=options.drop_spool,
+            accept_damage=options.accept_damage,
         )
         self._job = job
         self._slots = [self._slot("shared", job)]
@@ -84,6 +90,9 @@ class Supervisor:
         self._status_by_s: float | None = None  # a status is being gathered until then
 
     def _slot(self, name: str, job: Job) -> Slot:
+        # A flow may be called as it likes, "shared" too.
+        folder = name if not job.only else f"own-{name}"
+        job = replace(job, store=str(self._folder.path / "state" / folder))
         return Slot(name, job, self._log, self._output[1] if self._output else None)
 
     def run(self) -> Outcome:
@@ -279,8 +288,6 @@ def _watch(poll: select.poll, fd: int, writing: bool) -> None:
 
 
 def _only(job: Job, flow: str) -> Job:
-    from dataclasses import replace
-
     return replace(job, only=(flow,))
 
 

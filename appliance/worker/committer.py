@@ -1,57 +1,181 @@
-"""The thread that commits cuts.
+"""The thread that commits cuts: it makes a cut of the lane one transaction of the store, and only
+after the commit tells the lane, the sources and the sinks' senders.
 
-State is in memory only: the blocks of a cut are dropped, and the cut counts as committed at once.
-The seam is the store's all the same: one cut in flight, the lane goes on meanwhile, and only after
-the commit are sources acknowledged and may exact sinks send.
+One cut is in flight at a time, and the lane never waits for it. A full disk is a state: the commit
+is tried again until there is room, while the lane goes on as long as its memory lasts. Any other
+failure of the disk ends the worker, which starts again from what is on the disk.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-import msgpack
+from appliance import clock
+from appliance.limits import COMMIT_RETRY_FIRST_S, COMMIT_RETRY_MAX_S
+from appliance.logs import Logger
+from appliance.store import Commit, CommitResult, DiskFull, Section, SpoolBlock, Store
+from appliance.worker.backoff import Backoff
+from appliance.worker.cut_form import FlowCut, unpack_cut
+from appliance.worker.durable import Durable
 
-#: Called with (number, blocks) after the commit, on the committer's thread.
-Committed = Callable[[int, bytes], None]
+
+@dataclass
+class CommitStats:
+    """What `status` says of the cuts. Durations in seconds, sizes in bytes."""
+
+    cuts: int = 0
+    bytes: int = 0
+    last_s: float = 0.0
+    longest_s: float = 0.0
+    merges: int = 0
+    disk_full: bool = False
+    refused: int = 0  # commits that found the disk full
 
 
 class Committer(threading.Thread):
-    """Commits what `put` brings, in order, and calls `committed` after each."""
+    """Commits what `put` brings, in order.
 
-    def __init__(self, committed: Committed) -> None:
+    `committed(number, cut)` is called after each commit, on this thread; `failed(error)` when the
+    disk can no longer be trusted: nothing is committed after that.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        flows: Sequence[Durable],
+        committed: Callable[[int, Sequence[FlowCut]], None],
+        failed: Callable[[Exception], None],
+        log: Logger,
+        trim_every_s: float,
+    ) -> None:
         super().__init__(name="committer", daemon=True)
+        self._store = store
+        self._flows = flows
         self._committed = committed
+        self._failed = failed
+        self._log = log
+        self._trim_every_s = trim_every_s
         # One cut is in flight at a time; the other place is for the end.
         self._queue: queue.Queue[tuple[int, bytes] | None] = queue.Queue(2)
+        self._abandoned = threading.Event()
+        self._backoff = Backoff(COMMIT_RETRY_FIRST_S, COMMIT_RETRY_MAX_S)
+        self.stats = CommitStats()
 
     def put(self, number: int, blocks: bytes) -> None:
         """A frozen cut. The lane makes the next only when this one is committed."""
         self._queue.put_nowait((number, blocks))
 
     def finish(self) -> None:
-        """End after what was put."""
+        """End after what was put, and after what has been delivered meanwhile is let go."""
         self._queue.put(None)
 
+    def abandon(self) -> None:
+        """Do not wait any longer for room on the disk."""
+        self._abandoned.set()
+
     def run(self) -> None:
-        while (cut := self._queue.get()) is not None:
-            self._committed(*cut)
+        try:
+            while True:
+                try:
+                    cut = self._queue.get(timeout=self._trim_every_s)
+                except queue.Empty:
+                    self._trim()
+                    continue
+                if cut is None:
+                    self._trim()
+                    return
+                self._commit_cut(*cut)
+        except Exception as error:
+            self._failed(error)
 
+    def _commit_cut(self, number: int, blocks: bytes) -> None:
+        cut = unpack_cut(blocks)
+        sections: list[Section] = []
+        records: dict[str, bytes] = {}
+        spools: list[SpoolBlock] = []
+        trims = self._trims()
+        for flow, part in zip(self._flows, cut, strict=True):
+            sections += flow.sections(part)
+            made, replaced = flow.blocks(part)
+            spools += made
+            trims.update(replaced)
+            flow.note(part)
+            records[flow.name] = flow.record.pack()
+        result = self._commit(Commit(sections, records, spools, trims))
+        if result is None:
+            return
+        self._settle(result, spools, trims)
+        self._committed(number, cut)
 
-def cut_positions(blocks: bytes) -> dict[tuple[int, int], dict[str, bytes]]:
-    """How far a cut has got, for sources that give positions of their own: by (flow, source), by
-    partition. The form is that of `docs/formats/cut.md`; states are passed over, not unpacked.
-    """
-    found: dict[tuple[int, int], dict[str, bytes]] = {}
-    unpacker = msgpack.Unpacker(strict_map_key=False, max_buffer_size=0)
-    unpacker.feed(blocks)
-    for flow in range(unpacker.read_array_header()):
-        for _ in range(unpacker.read_map_header()):
-            if unpacker.unpack() != "positions":
-                unpacker.skip()
+    def _commit(self, commit: Commit) -> CommitResult | None:
+        """Until it is committed; None when that was abandoned first. StoreFailed: see above."""
+        while True:
+            started_s = clock.monotonic_s()
+            try:
+                result = self._store.commit(commit)
+            except DiskFull as error:
+                self._wait_for_room(error)
+                if self._abandoned.is_set():
+                    return None
                 continue
-            for source, partition, position, *_ in unpacker.unpack():
-                if isinstance(position, bytes):
-                    found.setdefault((flow, source), {})[partition] = position
-    return found
+            self._note(result, clock.monotonic_s() - started_s)
+            return result
+
+    def _wait_for_room(self, error: DiskFull) -> None:
+        self.stats.refused += 1
+        self.stats.disk_full = True
+        if self._backoff.failures == 0:
+            self._log.error(
+                "the disk is full; nothing is committed until there is room", error=error
+            )
+        self._abandoned.wait(self._backoff.next_s())
+
+    def _note(self, result: CommitResult, took_s: float) -> None:
+        stats = self.stats
+        stats.cuts += 1
+        stats.bytes += result.bytes
+        stats.merges += result.merges
+        stats.last_s = took_s
+        stats.longest_s = max(stats.longest_s, took_s)
+        if self._backoff.failures:
+            self._backoff.reset()
+            stats.disk_full = False
+            self._log.info("there is room on the disk again")
+
+    def _settle(
+        self, result: CommitResult, spools: Sequence[SpoolBlock], trims: dict[tuple[str, str], int]
+    ) -> None:
+        seqs: dict[str, dict[str, int]] = {}
+        blocks: dict[str, dict[str, bytes]] = {}
+        for block, seq in zip(spools, result.seqs, strict=True):
+            seqs.setdefault(block.flow, {})[block.sink] = seq
+            blocks.setdefault(block.flow, {})[block.sink] = block.data
+        for flow in self._flows:
+            self._say_trimmed(flow, trims)
+            flow.committed(seqs.get(flow.name, {}), blocks.get(flow.name, {}))
+
+    def _trims(self) -> dict[tuple[str, str], int]:
+        """What has been delivered since the last transaction."""
+        found: dict[tuple[str, str], int] = {}
+        for flow in self._flows:
+            for sink, spool in flow.spools.items():
+                seq = spool.take_trim()
+                if seq is not None:
+                    found[(flow.name, sink)] = seq
+        return found
+
+    def _trim(self) -> None:
+        """Let go of what has been delivered, while no cut brings a transaction along."""
+        trims = self._trims()
+        if trims and self._commit(Commit((), {}, (), trims)) is not None:
+            for flow in self._flows:
+                self._say_trimmed(flow, trims)
+
+    def _say_trimmed(self, flow: Durable, trims: dict[tuple[str, str], int]) -> None:
+        for sink, spool in flow.spools.items():
+            seq = trims.get((flow.name, sink))
+            if seq is not None:
+                spool.trimmed(seq)

@@ -43,7 +43,14 @@ class SourceThread(threading.Thread):
     """Serves one source until it ends or `stop` is called, and then until `finish` if it has to
     hear of the last cut."""
 
-    def __init__(self, end: OpenEnd, flow: int, lane: Inbox, log: Logger) -> None:
+    def __init__(
+        self,
+        end: OpenEnd,
+        flow: int,
+        lane: Inbox,
+        log: Logger,
+        positions: Mapping[str, bytes] | None = None,
+    ) -> None:
         super().__init__(name=f"source {end.flow}.{end.name}", daemon=True)
         self._end = end
         self._flow = flow
@@ -51,7 +58,8 @@ class SourceThread(threading.Thread):
         self._log = log
         self._stopping = threading.Event()
         self._finishing = threading.Event()
-        self._positions: dict[str, bytes] = {}  # after the last chunk handed over
+        # After the last chunk handed over; at first, where an earlier run has left off.
+        self._positions: dict[str, bytes] = dict(positions or {})
         self._lock = threading.Lock()
         self._committed: dict[str, bytes] = {}
         self._ended = False

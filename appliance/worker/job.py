@@ -40,6 +40,10 @@ class Job:
         default_factory=dict
     )  # source name → options put over
     set_aside: tuple[SetAside, ...] = ()
+    store: str = ""  # the folder of the worker's store
+    drop_state: tuple[str, ...] = ()  # steps and sources whose changed or stale state may go
+    drop_spool: tuple[str, ...] = ()  # sinks whose undelivered results may go
+    accept_damage: bool = False  # go on although something of the state was lost
 
     def pack(self) -> dict[str, Any]:
         """As it travels over the control channel."""
@@ -57,6 +61,6 @@ class Job:
         for aside in asides:
             for name in ("partition", "raw"):
                 aside[name] = base64.b64decode(aside[name])
-        values["paths"] = tuple(values["paths"])
-        values["only"] = tuple(values["only"])
+        for name in ("paths", "only", "drop_state", "drop_spool"):
+            values[name] = tuple(values[name])
         return cls(**values, set_aside=tuple(SetAside(**aside) for aside in asides))

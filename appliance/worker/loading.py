@@ -26,6 +26,14 @@ class LoadedFlow:
     def name(self) -> str:
         return self.open.plan.name
 
+    def functions_of(self, step: str) -> dict[str, Any] | None:
+        """What the lane was given for a Python step."""
+        document = self.open.document
+        for op in document["ops"]:
+            if op["op"] == "python" and document["steps"][op["step"]] == step:
+                return self.functions[op["function"]]
+        return None
+
 
 def load_plans(job: Job) -> tuple[list[Plan], list[Plan]]:
     """The plans this worker runs, and those that ask for a worker of their own.
@@ -56,7 +64,7 @@ def open_flows(job: Job, plans: list[Plan], lane: Lane) -> list[LoadedFlow]:
     loaded: list[LoadedFlow] = []
     try:
         for (plan, sources), program, steps in zip(made, programs, functions, strict=True):
-            fresh = job.fresh and (not job.restart or opening.all_replayable(sources))
+            fresh = job.fresh and not job.restart
             document = program.document
             document["set_aside"] = [
                 set_aside(aside, sources) for aside in job.set_aside if aside.flow == plan.name

@@ -7,12 +7,13 @@ from __future__ import annotations
 import os
 import select
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgpack
 
 from appliance import clock, connect
+from appliance.connect import Resume
 from appliance.errors import EXIT_DONE, EXIT_FAILED
 from appliance.limits import (
     LANE_STACK_BYTES,
@@ -22,14 +23,18 @@ from appliance.limits import (
 )
 from appliance.logs import Logger
 from appliance.native import lib
-from appliance.worker.committer import Committer, cut_positions
+from appliance.store import Store
+from appliance.worker.committer import Committer
 from appliance.worker.control import Channel, ChannelClosed
+from appliance.worker.cut_form import FlowCut
 from appliance.worker.inbox import SourceThread
 from appliance.worker.job import Job
 from appliance.worker.lane import Lane, Post
 from appliance.worker.loading import LoadedFlow
 from appliance.worker.opening import OpenEnd
+from appliance.worker.recovery import Recovered
 from appliance.worker.resolver import PeerFinder, Resolver
+from appliance.worker.senders import SenderThread
 from appliance.worker.sinks import SinkThread
 
 #: In POST_RESOLVE and its answer, the index is that of a source.
@@ -43,7 +48,14 @@ class Mailroom:
     """Everything around one lane."""
 
     def __init__(
-        self, job: Job, lane: Lane, channel: Channel, log: Logger, flows: list[LoadedFlow]
+        self,
+        job: Job,
+        lane: Lane,
+        channel: Channel,
+        log: Logger,
+        flows: list[LoadedFlow],
+        store: Store,
+        recovered: list[Recovered],
     ) -> None:
         self._lane = lane
         self._channel = channel
@@ -56,21 +68,36 @@ class Mailroom:
         )
         self._begun_s = self._ended_s = 0.0  # monotonic: said that it runs; the lane's end
         self._stop_by_s: float | None = None
+        self._deliver_by_s: float | None = None  # the lane has ended, and sinks get until then
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._committer = Committer(self._committed)
+        self._store = store
+        self._disk_failed = False
+        self._committer = Committer(
+            store,
+            [one.durable for one in recovered],
+            self._committed,
+            self._commit_failed,
+            log,
+            min(flow.open.plan.settings.commit_every_us for flow in flows) / 1e6,
+        )
         self._resolver = Resolver(log)
         self._sources: dict[tuple[int, int], SourceThread] = {}
         self._sinks: dict[tuple[int, int], SinkThread] = {}
+        self._senders: dict[tuple[int, int], SenderThread] = {}
         self._finders: list[PeerFinder] = []
         for number, flow in enumerate(flows):
             for end in flow.open.sources:
                 if end.native is None:
-                    thread = SourceThread(end, number, lane, log)
+                    positions = recovered[number].positions.get(end.name, {})
+                    thread = SourceThread(end, number, lane, log, positions)
                     self._sources[(number, end.index)] = thread
             for end in flow.open.sinks:
-                if end.native is None:
-                    key = (number, end.index)
-                    self._sinks[key] = SinkThread(end, number, lane, log, job.fresh)
+                key = (number, end.index)
+                if end.spooled:
+                    self._senders[key] = self._sender(end, recovered[number])
+                elif end.native is None:
+                    fresh = job.fresh and not job.restart
+                    self._sinks[key] = SinkThread(end, number, lane, log, fresh)
 
     def run(self) -> int:
         """Run to the lane's end; the process's exit code."""
@@ -80,13 +107,14 @@ class Mailroom:
         for flow in self._flows:
             self._say_open(flow)
         self._committer.start()
-        for thread in (*self._sinks.values(), *self._sources.values()):
+        for thread in (*self._sinks.values(), *self._senders.values(), *self._sources.values()):
             thread.start()
         lane_thread = start_lane(self._lane.run, self._ended)
         while self._result is None:
             self._wait()
         lane_thread.join()
         self._carry_posts()
+        self._deliver()
         self._finish()
         return self._report()
 
@@ -101,6 +129,8 @@ class Mailroom:
             write = select.POLLOUT if self._channel.wants_to_write else 0
             poll.register(self._channel.fileno(), select.POLLIN | write)
         ready = dict(poll.poll(self._patience_ms()))
+        if self._wake_fd in ready:
+            os.eventfd_read(self._wake_fd)
         if self._lane.post_fd in ready:
             self._carry_posts()
         if self._listening and self._channel.fileno() in ready:
@@ -111,14 +141,17 @@ class Mailroom:
             self._lane.mail_abort()
 
     def _patience_ms(self) -> float | None:
-        if self._stop_by_s is None:
-            return None
-        return max(self._stop_by_s - clock.monotonic_s(), 0.0) * 1000
+        moments = [at_s for at_s in (self._stop_by_s, self._deliver_by_s) if at_s is not None]
+        return max(min(moments) - clock.monotonic_s(), 0.0) * 1000 if moments else None
 
     def _ended(self, result: int) -> None:
         """On the lane's thread: it has ended."""
         self._ended_s = clock.monotonic_s()
         self._result = result
+        self._wake()
+
+    def _wake(self) -> None:
+        """From any thread: something has changed that the main thread may wait for."""
         os.eventfd_write(self._wake_fd, 1)
 
     def _obey(self) -> None:
@@ -136,7 +169,9 @@ class Mailroom:
 
     def _stop(self) -> None:
         """Stop reading, finish what is read; bounded, because a sink may never take the rest."""
-        if self._stop_by_s is None:
+        if self._result is not None:
+            self._deliver_by_s = clock.monotonic_s()  # what is not taken stays in the spools
+        elif self._stop_by_s is None:
             self._stop_by_s = clock.monotonic_s() + STOP_ABORT_S
             self._lane.mail_stop()
             for thread in self._sources.values():
@@ -177,13 +212,51 @@ class Mailroom:
         )
         self._resolver.ask(native.peer, answer)
 
-    def _committed(self, number: int, blocks: bytes) -> None:
+    def _committed(self, number: int, cut: Sequence[FlowCut]) -> None:
         """On the committer's thread, after a commit."""
         self._lane.mail_committed(number)
-        if any(thread.acknowledges for thread in self._sources.values()):
-            for key, positions in cut_positions(blocks).items():
-                if key in self._sources:
-                    self._sources[key].committed(positions)
+        for (flow, source), thread in self._sources.items():
+            if thread.acknowledges:
+                thread.committed(
+                    {
+                        one.name: one.position
+                        for one in cut[flow].partitions
+                        if one.source == source and isinstance(one.position, bytes)
+                    }
+                )
+
+    def _commit_failed(self, error: Exception) -> None:
+        """On the committer's thread: what the disk holds is only known after a new start."""
+        self._log.error(
+            "a cut cannot be committed; the worker starts again from the disk", error=error
+        )
+        self._disk_failed = True
+        self._lane.mail_abort()
+
+    def _sender(self, end: OpenEnd, recovered: Recovered) -> SenderThread:
+        durable = recovered.durable
+        resume = Resume(stream=durable.record.stream, epoch=durable.record.epoch)
+        bounds = durable.plan.sinks[end.name].spool
+        return SenderThread(end, durable.spools[end.name], bounds, resume, self._log, self._wake)
+
+    def _deliver(self) -> None:
+        """The lane has ended: what is committed goes where it belongs. At the end of the input that
+        is waited for; a run that was stopped leaves in its spools what is not taken at once.
+        """
+        for sender in self._senders.values():
+            sender.finish()
+        if self._result != lib.LANE_ENDED or self._disk_failed:
+            self._deliver_by_s = clock.monotonic_s() + _THREAD_END_S
+        while any(sender.is_alive() for sender in self._senders.values()):
+            if self._deliver_by_s is not None and clock.monotonic_s() >= self._deliver_by_s:
+                break
+            self._wait()
+        for sender in self._senders.values():
+            sender.leave()
+        if self._result != lib.LANE_ENDED:
+            self._committer.abandon()  # a cut for which the disk has no room
+        self._committer.finish()
+        self._committer.join()
 
     # ---- beginning and end ----
 
@@ -201,8 +274,6 @@ class Mailroom:
         """The lane has ended: end the threads around it, in the direction of the data."""
         for source in self._sources.values():
             source.stop()
-        self._committer.finish()
-        self._committer.join(_THREAD_END_S)
         for source in self._sources.values():
             source.finish()
         for finder in self._finders:
@@ -214,14 +285,14 @@ class Mailroom:
             else:
                 sink.finish()
         until_s = clock.monotonic_s() + _THREAD_END_S
-        for thread in (*self._sources.values(), *self._sinks.values()):
+        for thread in (*self._sources.values(), *self._sinks.values(), *self._senders.values()):
             thread.join(max(until_s - clock.monotonic_s(), 0.0))
         for flow in self._flows:
             flow.open.close()
 
     def _report(self) -> int:
         results = {lib.LANE_ENDED: "ended", lib.LANE_STOPPED: "stopped"}
-        result = results.get(self._result, "failed")
+        result = "failed" if self._disk_failed else results.get(self._result, "failed")
         status = self._status()
         for sink in status["metrics"]["sinks"]:
             if sink["queued"]:
@@ -284,7 +355,9 @@ class Mailroom:
         number = next(i for i, flow in enumerate(self._flows) if flow.name == end.flow)
         key = (number, end.index)
         is_source = end in self._flows[number].open.sources
-        thread = self._sources.get(key) if is_source else self._sinks.get(key)
+        thread = (
+            self._sources.get(key) if is_source else self._sinks.get(key) or self._senders.get(key)
+        )
         words["role"] = "source" if is_source else "sink"
         if is_source:
             words["guarantee"] = connect.guarantee(end.connector)

@@ -17,6 +17,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from appliance.errors import EXIT_DONE, EXIT_FAILED, BettongError
@@ -116,15 +117,25 @@ def _run(channel: Channel, page_fd: int) -> int:
     if not plans:
         _tell(channel, "ended", result="nothing")
         return EXIT_DONE
+    from appliance.store import Store
     from appliance.worker.lane import Lane
     from appliance.worker.mailroom import Mailroom
+    from appliance.worker.recovery import recover
     from appliance.worker.user_logs import adopt_user_logs
 
     lane = Lane(page_fd)
+    store = Store.open(Path(job.store), identity=Path(job.store).name)
     flows = open_flows(job, plans, lane)
     adopt_user_logs(log)  # all user code is loaded now
-    code = Mailroom(job, lane, channel, log, flows).run()
+    try:
+        recovered = recover(store, flows, lane, job, log)
+    except BettongError:
+        for flow in flows:
+            flow.open.close()
+        raise
+    code = Mailroom(job, lane, channel, log, flows, store, recovered).run()
     lane.destroy()
+    store.close()
     return code
 
 

@@ -30,6 +30,8 @@ class OpenEnd:
     kind: str  # the connector's name
     connector: Any
     native: NativeEnd | None
+    spooled: bool = False  # a sink whose results leave after the cut that holds them
+    size: int = 0  # of a placed sink, when it was opened: where a flow without a history begins
 
     @property
     def label(self) -> str:
@@ -132,17 +134,30 @@ def _open_sink(
     entry: dict[str, Any],
     fresh: bool,
 ) -> OpenEnd:
-    native = None
-    if connect.is_native(connector):
+    is_placed = isinstance(connector, connect.Placed)
+    spooled = planned.delivery != "immediate" and not is_placed
+    native, size = None, 0
+    if connect.is_native(connector) and not spooled:
         try:
             connector.open(connect.Resume(fresh=fresh))
+            size = connector.size() if is_placed else -1
         except EnvironmentFailure as error:
             raise EnvironmentFailure(f"sink {planned.name}: {error}") from error
-        native = connector.native()
+        spooled = size >= 0 and planned.delivery != "immediate"
+        native = None if spooled else connector.native()
+    if native is not None:
         entry.update(native.entry())
+        entry["immediate"] = True
+    elif spooled:
+        connector.close()  # its own thread opens it
+        entry.update(kind="spool", framed=not is_placed)
+        entry["numbered"] = isinstance(connector, connect.Numbered)
+        entry["drop_newest"] = planned.spool.when_full == "drop_newest"
     else:
         entry["kind"] = "records"
-    return OpenEnd(plan.name, planned.name, index, planned.connector, connector, native)
+    return OpenEnd(
+        plan.name, planned.name, index, planned.connector, connector, native, spooled, size
+    )
 
 
 def _make(plan: Plan, planned: PlannedSource | PlannedSink, role: str) -> Any:

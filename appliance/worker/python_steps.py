@@ -8,6 +8,7 @@ themselves. For each Python step the lane gets a dict, under the number that the
     state           makes the state of a new key
     encode, decode  the state as bytes and back
     state_bytes     about what a state takes in memory
+    state_fields    what its stored form depends on, as text
     on_timer, on_timer_arity   a class's own, when it has one
 """
 
@@ -128,6 +129,7 @@ def _state_entry(factory: Callable[[], Any], place: Place) -> dict[str, Any]:
         "encode": codec.encode,
         "decode": codec.decode,
         "state_bytes": codec.size_bytes,
+        "state_fields": codec.fields(),
     }
 
 

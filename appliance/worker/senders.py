@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from appliance import clock, connect
@@ -37,13 +38,20 @@ class SenderThread(threading.Thread):
     """Serves one spooled sink until `finish` (when all is sent) or `leave` (at once)."""
 
     def __init__(
-        self, end: OpenEnd, spool: Spool, bounds: Bounds, resume: Resume, log: Logger
+        self,
+        end: OpenEnd,
+        spool: Spool,
+        bounds: Bounds,
+        resume: Resume,
+        log: Logger,
+        ended: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(name=f"sink {end.flow}.{end.name}", daemon=True)
         self._end = end
         self._spool = spool
         self._resume = resume
         self._log = log
+        self._ended = ended
         self._max_age_s = bounds.max_age_us / 1e6
         self._rate = Rate(bounds.resend_rate)
         self._backoff = Backoff(SINK_RETRY_FIRST_S, SINK_RETRY_MAX_S)
@@ -53,6 +61,7 @@ class SenderThread(threading.Thread):
         self._at = 0  # the next block to send
         self._sent: deque[tuple[int, int]] = deque()  # sent, not yet arrived: (seq, bytes)
         self._sent_bytes = 0
+        self._confirmed = 0  # of the batches written since `open`
         self.state = "opening"
         self.sent_records = self.damaged = 0
 
@@ -77,6 +86,7 @@ class SenderThread(threading.Thread):
         self.state = "closed"
         if self._open:
             self._close()
+        self._ended()
 
     # ---- one step ----
 
@@ -87,7 +97,8 @@ class SenderThread(threading.Thread):
             return False
         found = self._spool.next(self._at, self._patience_s())
         if found is None:
-            self._settle(0.0)
+            # Once the spool is closed it no longer waits for blocks: then the wait is ours.
+            self._settle(CONFIRM_POLL_S if self._finishing.is_set() else 0.0)
             return self._finishing.is_set() and self._spool.is_empty
         seq, packed = found
         self._at = seq + 1

@@ -70,6 +70,17 @@ class StateCodec:
         #: About what one state takes in memory, in bytes.
         self.size_bytes = _size_of(fresh)
 
+    def fields(self) -> str:
+        """What the stored form depends on: the class and the names of its fields."""
+        fresh = self._make()
+        if msgspec.inspect.is_struct_type(self._type):
+            names = list(self._type.__struct_fields__)
+        elif self._is_record:
+            names = [field.name for field in dataclasses.fields(fresh)]
+        else:
+            names = sorted(self._attributes)
+        return f"{self._type.__name__}({', '.join(names)})"
+
     def encode(self, state: Any) -> bytes:
         """The state as bytes. Raises what msgspec raises for values that have no form."""
         if self._is_record or self._is_container:

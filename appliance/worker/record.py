@@ -1,0 +1,189 @@
+"""The record of a flow: what a restart needs beside the rows of its steps and its spools. The store
+keeps it whole, twice, and replaces it with every cut. Its form is `docs/formats/record.md`.
+
+The lane speaks of sources and operators by index. A record keeps the names of both along, because
+the flow may have been changed before it is read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msgpack
+
+from appliance.errors import BettongError
+from appliance.limits import CUT_MAX_BYTES, CUT_PART_MAX_COUNT, SHARD_COUNT
+from appliance.worker.cut_form import FlowPositions, unpack_positions
+
+VERSION = 1
+STREAM_BYTES = 16
+
+
+class RecordUnreadable(ValueError):
+    """Bytes that are no record, or one of a newer version."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """How a loaded program calls what the lane knows by index; `steps` has one entry an operator,
+    empty where it belongs to none.
+    """
+
+    sources: tuple[str, ...] = ()
+    steps: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Names:
+        steps = document["steps"]
+        return cls(
+            tuple(entry["name"] for entry in document["sources"]),
+            tuple(_step_name(steps, op.get("step")) for op in document["ops"]),
+        )
+
+
+def _step_name(steps: Sequence[str], index: object) -> str:
+    return steps[index] if isinstance(index, int) and 0 <= index < len(steps) else ""
+
+
+@dataclass
+class SinkRecord:
+    """How far a sink has got: `place`, the byte behind the last block of a placed sink (−1: it has
+    none); `following`, the next number of each shard; `records`, how many there have been in all;
+    `started`, whether anything was written, such as a CSV header.
+    """
+
+    place: int = -1
+    following: dict[int, int] = field(default_factory=dict)
+    records: int = 0
+    started: bool = False
+
+
+@dataclass
+class FlowRecord:
+    """`stream`: whose results these are. `epoch`: the number of this start. `signatures`: what the
+    stored state depends on, by "step NAME" and "source NAME". `positions`: as the lane froze them,
+    with the `names` that its indexes had then; None before the first cut.
+    """
+
+    stream: bytes
+    epoch: int = 0
+    signatures: dict[str, str] = field(default_factory=dict)
+    names: Names = Names()
+    positions: FlowPositions | None = None
+    sinks: dict[str, SinkRecord] = field(default_factory=dict)
+
+    def pack(self) -> bytes:
+        sinks = {
+            name: [
+                one.place,
+                [list(pair) for pair in one.following.items()],
+                one.records,
+                one.started,
+            ]
+            for name, one in self.sinks.items()
+        }
+        document = {
+            "version": VERSION,
+            "stream": self.stream,
+            "epoch": self.epoch,
+            "signatures": self.signatures,
+            "sources": self.names.sources,
+            "steps": self.names.steps,
+            "positions": b"" if self.positions is None else self.positions.pack(),
+            "sinks": sinks,
+        }
+        packed = msgpack.packb(document, use_bin_type=True)
+        assert isinstance(packed, bytes)
+        return packed
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> FlowRecord:
+        """RecordUnreadable when it is none of ours."""
+        try:
+            found = msgpack.unpackb(
+                packed,
+                max_bin_len=CUT_MAX_BYTES,
+                max_str_len=CUT_MAX_BYTES,
+                max_array_len=CUT_PART_MAX_COUNT,
+                max_map_len=CUT_PART_MAX_COUNT,
+            )
+            if found["version"] > VERSION:
+                raise RecordUnreadable(
+                    f"the record is of version {found['version']}; this program knows {VERSION}"
+                )
+            stream, positions = found["stream"], found["positions"]
+            if not isinstance(stream, bytes) or len(stream) != STREAM_BYTES:
+                raise ValueError("its stream is no 16 bytes")
+            return cls(
+                stream,
+                int(found["epoch"]),
+                dict(found["signatures"]),
+                Names(tuple(found["sources"]), tuple(found["steps"])),
+                unpack_positions(positions) if positions else None,
+                {name: _sink(*values) for name, values in found["sinks"].items()},
+            )
+        except RecordUnreadable:
+            raise
+        except (
+            ValueError,
+            TypeError,
+            KeyError,
+            BettongError,
+            msgpack.exceptions.UnpackException,
+        ) as error:
+            raise RecordUnreadable(f"the record cannot be read: {error!r}") from error
+
+    def positions_for(self, names: Names, timed: Sequence[int]) -> FlowPositions | None:
+        """The positions in the indexes of a program that may have been changed since: sources by
+        their names, watermarks by the steps of its operators `timed`. What has gone is left out.
+        """
+        if self.positions is None:
+            return None
+        sources = {name: index for index, name in enumerate(names.sources)}
+        steps = {names.steps[op]: op for op in timed}
+        now = self.positions
+        return FlowPositions(
+            now.now_us,
+            tuple(
+                replace(one, index=sources[name])
+                for one in now.sources
+                if (name := self.names.sources[one.index]) in sources
+            ),
+            tuple(
+                replace(one, source=sources[name])
+                for one in now.partitions
+                if (name := self.names.sources[one.source]) in sources
+            ),
+            tuple(
+                replace(one, op=steps[name])
+                for one in now.steps
+                if (name := self.names.steps[one.op]) in steps
+            ),
+        )
+
+    def forget_source(self, name: str) -> None:
+        """Its positions are dropped: it begins anew."""
+        if self.positions is not None and name in self.names.sources:
+            index = self.names.sources.index(name)
+            self.positions = replace(
+                self.positions,
+                sources=tuple(one for one in self.positions.sources if one.index != index),
+                partitions=tuple(one for one in self.positions.partitions if one.source != index),
+            )
+
+    def forget_step(self, name: str) -> None:
+        """Its state is dropped: so is how far it had closed."""
+        if self.positions is not None:
+            kept = (one for one in self.positions.steps if self.names.steps[one.op] != name)
+            self.positions = replace(self.positions, steps=tuple(kept))
+
+
+def _sink(
+    place: int, following: Sequence[Sequence[int]], records: int, started: bool
+) -> SinkRecord:
+    numbers = {int(shard): int(number) for shard, number in following}
+    if any(not 0 <= shard < SHARD_COUNT for shard in numbers):
+        raise ValueError("it numbers a shard that there cannot be")
+    return SinkRecord(int(place), numbers, int(records), bool(started))

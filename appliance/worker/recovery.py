@@ -1,0 +1,320 @@
+"""From what the store holds to flows that go on: before the lane starts, everything that a run
+before this one has committed is given back.
+
+The epoch of each flow is raised in a committed transaction before anything leaves. State that does
+not belong to the flow as it is written now is refused, or dropped where that was asked for, once it
+is exported. What is damaged is reported, and the flow begins a new history.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from appliance import connect
+from appliance.errors import BettongError, EnvironmentFailure
+from appliance.logs import Logger
+from appliance.plan.logical import PythonStep
+from appliance.plan.signature import source_signature, state_signatures
+from appliance.store import Commit, Store
+from appliance.worker.block import Block, BlockDamaged
+from appliance.worker.cut_form import SinkRestore
+from appliance.worker.durable import Durable
+from appliance.worker.job import Job
+from appliance.worker.lane import Lane
+from appliance.worker.loading import LoadedFlow
+from appliance.worker.record import STREAM_BYTES, FlowRecord, Names, RecordUnreadable, SinkRecord
+from appliance.worker.spool import Spool
+
+_KINDS = {"window": "window", "running": "running", "python": "python"}
+
+
+class StateRefused(EnvironmentFailure):
+    """Stored state that this flow cannot go on from, and how to go on without it."""
+
+
+@dataclass
+class Recovered:
+    """What recovery gives the worker: a flow's durable side, and the positions of sources that are
+    read by threads, by source and partition.
+    """
+
+    durable: Durable
+    positions: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    resumed: bool = False
+
+
+def recover(
+    store: Store, flows: Sequence[LoadedFlow], lane: Lane, job: Job, log: Logger
+) -> list[Recovered]:
+    """Give the lane, the sources and the spools what the store holds, and raise the epochs.
+
+    StateRefused lists everything that stands in the way, of all flows.
+    """
+    records = store.records()
+    made = [_begin(store, flow, records.get(flow.name), job, log) for flow in flows]
+    refused = [line for recovered, lines in made for line in lines]
+    if refused:
+        raise StateRefused("\n".join(refused))
+    recovered = [one for one, _ in made]
+    for one in recovered:
+        one.durable.record.epoch += 1
+    store.commit(
+        Commit((), {one.durable.name: one.durable.record.pack() for one in recovered}, (), {})
+    )
+    for index, (flow, one) in enumerate(zip(flows, recovered, strict=True)):
+        _restore_spools(store, one.durable, lane, index, log)
+        if one.resumed:
+            _restore_lane(store, flow, one, lane, index, log)
+    return recovered
+
+
+# ---- what there is, and whether it fits ----
+
+
+def _begin(
+    store: Store, flow: LoadedFlow, packed: bytes | None, job: Job, log: Logger
+) -> tuple[Recovered, list[str]]:
+    """The flow's record, brought up to what the flow is now, and what stands in the way."""
+    record, refused = _read(store, flow, packed, job, log)
+    resumed = record is not None
+    if record is None:
+        record = FlowRecord(os.urandom(STREAM_BYTES))
+    wanted = signatures(flow)
+    refused += _settle_signatures(store, flow, record, wanted, job, log)
+    record.signatures = wanted
+    _settle_sinks(store, flow, record, job, log)
+    before = {name: sink.records for name, sink in record.sinks.items()}
+    durable = Durable(flow.open, record, Names.of(flow.open.document), before=before)
+    return Recovered(durable, _positions(flow, record), resumed), refused
+
+
+def _read(
+    store: Store, flow: LoadedFlow, packed: bytes | None, job: Job, log: Logger
+) -> tuple[FlowRecord | None, list[str]]:
+    """The stored record; None for a flow without a history. Damage ends the old history, once
+    somebody has accepted that."""
+    damage = [found.text for found in store.damage if found.flow in ("", flow.name)]
+    record = None
+    if packed is not None:
+        try:
+            record = FlowRecord.unpack(packed)
+        except RecordUnreadable as error:
+            damage.append(str(error))
+    elif next(iter(store.steps(flow.name)), None) is not None:
+        damage.append("its positions and numbers are lost")
+    if not damage:
+        return record, []
+    if not (job.accept_damage or flow.open.plan.settings.on_damage == "continue"):
+        lines = [f"{flow.name}: damaged: {text}" for text in damage]
+        lines.append(
+            f"{flow.name}: run it with --accept-damage to go on with what is left; "
+            "what was damaged is kept in the quarantine folder beside the store"
+        )
+        return record, lines
+    for text in damage:
+        log.error("damaged: going on with what is left", flow=flow.name, what=text)
+    if record is None:
+        # Positions are gone: sources begin anew, and what they bring must not count twice.
+        store.drop_flow(flow.name)
+    else:
+        record.stream = os.urandom(STREAM_BYTES)
+        record.epoch = 0
+        for sink in record.sinks.values():
+            sink.following.clear()
+    return record, []
+
+
+def signatures(flow: LoadedFlow) -> dict[str, str]:
+    """What the state of a loaded flow depends on, the fields of Python states included."""
+    plan = flow.open.plan
+    found = {f"step {name}": text for name, text in state_signatures(plan).items()}
+    for step in plan.steps.values():
+        if isinstance(step.operation, PythonStep) and f"step {step.name}" in found:
+            entry = flow.functions_of(step.name)
+            if entry is not None and "state_fields" in entry:
+                found[f"step {step.name}"] += f"; {entry['state_fields']}"
+    for source, end in zip(plan.sources.values(), flow.open.sources, strict=True):
+        if connect.is_replayable(end.connector):
+            found[f"source {source.name}"] = source_signature(source)
+    return found
+
+
+def _settle_signatures(
+    store: Store,
+    flow: LoadedFlow,
+    record: FlowRecord,
+    wanted: Mapping[str, str],
+    job: Job,
+    log: Logger,
+) -> list[str]:
+    refused = []
+    for what, before in record.signatures.items():
+        now = wanted.get(what)
+        if now == before:
+            continue
+        kind, _, name = what.partition(" ")
+        if name in job.drop_state:
+            _drop(store, flow, record, kind, name, Path(job.store), log)
+        elif kind == "source" or name in {step for step, _ in store.steps(flow.name)}:
+            change = "is gone" if now is None else f"is now\n    {now}"
+            refused.append(
+                f"{flow.name}: the stored state of {what} does not fit: it was made by\n"
+                f"    {before}\n  which {change}\n"
+                f"  run it with --drop-state {name} to drop that state (it is exported first)"
+            )
+    return refused
+
+
+def _drop(
+    store: Store,
+    flow: LoadedFlow,
+    record: FlowRecord,
+    kind: str,
+    name: str,
+    folder: Path,
+    log: Logger,
+) -> None:
+    if kind == "source":
+        record.forget_source(name)
+        log.warning("the positions of a source are dropped", flow=flow.name, source=name)
+        return
+    path = folder / f"dropped-{flow.name}-{name}-{store.cut}.msgpack"
+    with path.open("wb") as out:
+        for step, _, _, rows in store.rows(flow.name):
+            if step == name:
+                out.write(rows)
+        out.flush()
+        os.fsync(out.fileno())
+    store.drop_step(flow.name, name)
+    record.forget_step(name)
+    log.warning("the state of a step is dropped", flow=flow.name, step=name, exported=path)
+
+
+def _settle_sinks(
+    store: Store, flow: LoadedFlow, record: FlowRecord, job: Job, log: Logger
+) -> None:
+    """Every sink gets its place in the record; spools of sinks that have gone stay until somebody
+    gives them up."""
+    ends = {end.name: end for end in flow.open.sinks}
+    for end in ends.values():
+        known = record.sinks.get(end.name)
+        is_placed = end.spooled and isinstance(end.connector, connect.Placed)
+        if known is None or (known.place >= 0) != is_placed:
+            record.sinks[end.name] = SinkRecord(end.size if is_placed else -1)
+    for (owner, sink), info in store.spools().items():
+        if owner != flow.name or sink in ends:
+            continue
+        if sink in job.drop_spool:
+            store.drop_spool(owner, sink)
+            record.sinks.pop(sink, None)
+            log.warning("undelivered results are given up", flow=owner, sink=sink, bytes=info.bytes)
+        else:
+            log.warning(
+                "a sink that is gone has undelivered results; --drop-spool gives them up",
+                flow=owner,
+                sink=sink,
+                bytes=info.bytes,
+            )
+
+
+# ---- giving it back ----
+
+
+def _positions(flow: LoadedFlow, record: FlowRecord) -> dict[str, dict[str, bytes]]:
+    found: dict[str, dict[str, bytes]] = {}
+    for one in record.positions.partitions if record.positions is not None else ():
+        if isinstance(one.position, bytes):
+            source = record.names.sources[one.source]
+            found.setdefault(source, {})[one.name] = one.position
+    return found
+
+
+def _restore_spools(store: Store, durable: Durable, lane: Lane, index: int, log: Logger) -> None:
+    stored = store.spools()
+    for end, planned in zip(durable.open.sinks, durable.plan.sinks.values(), strict=True):
+        if not end.spooled:
+            continue
+
+        def press(full: bool, sink: int = end.index) -> None:
+            lane.mail_spool(index, sink, full)
+
+        spool = Spool(durable.name, end.name, store, planned.spool, press)
+        info = stored.get((durable.name, end.name))
+        if info is not None:
+            spool.restore(info.first_seq, info.next_seq, info.bytes)
+        _check_place(store, durable, end, spool, log)
+        durable.spools[end.name] = spool
+
+
+def _check_place(store: Store, durable: Durable, end: Any, spool: Spool, log: Logger) -> None:
+    """A file that has become shorter since: nothing is put back, what is new goes to its end."""
+    sink = durable.record.sinks[end.name]
+    if sink.place < 0:
+        return
+    expected = sink.place
+    if not spool.is_empty:
+        packed = store.read_block(durable.name, end.name, spool.first)
+        expected = Block.unpack(packed).place if packed is not None else expected
+    if end.size >= expected:
+        return
+    if spool.is_empty:
+        sink.place = end.size
+    log.error(
+        "a file has become shorter than what was written to it"
+        + ("; results go on at its end" if spool.is_empty else "; its missing part reads as zeros"),
+        flow=durable.name,
+        sink=end.name,
+        bytes=end.size,
+        expected=expected,
+    )
+
+
+def _restore_lane(
+    store: Store, flow: LoadedFlow, one: Recovered, lane: Lane, index: int, log: Logger
+) -> None:
+    durable = one.durable
+    record, names = durable.record, durable.names
+    kinds = dict(_stateful(flow.open.document))
+    positions = record.positions_for(names, flow.open.document["timed"])
+    if positions is None:
+        return
+    document = replace(positions, sinks=tuple(_pending(store, durable, log))).pack()
+    lane.restore(index, document)
+    count = 0
+    for step, kind, _, rows in store.rows(flow.name):
+        op = next((op for op, what in kinds.items() if names.steps[op] == step), None)
+        if op is None:
+            raise BettongError(f"{flow.name}: the store has {kind} state of a step {step!r}")
+        lane.restore_rows(index, op, rows)
+        count += len(rows)
+    log.info("resumed", flow=flow.name, cut=store.cut, epoch=record.epoch, state_bytes=count)
+
+
+def _stateful(document: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
+    for index, op in enumerate(document["ops"]):
+        if op["op"] in _KINDS:
+            yield index, _KINDS[op["op"]]
+
+
+def _pending(store: Store, durable: Durable, log: Logger) -> Iterator[SinkRestore]:
+    """How the lane's sinks go on; immediate ones with what they had not taken at the last cut."""
+    stored = store.spools()
+    for end in durable.open.sinks:
+        started = durable.record.sinks[end.name].started
+        info = stored.get((durable.name, end.name))
+        pending, place = b"", None
+        if not end.spooled and info is not None and info.next_seq > info.first_seq:
+            seq = info.next_seq - 1
+            durable.kept[end.name] = seq
+            packed = store.read_block(durable.name, end.name, seq)
+            try:
+                block = Block.unpack(packed or b"")
+                pending, place = block.data, block.place
+            except BlockDamaged as error:
+                log.error("unsent results are lost", flow=durable.name, sink=end.name, error=error)
+        is_file = end.native is not None and end.native.kind == "file"
+        yield SinkRestore(end.index, pending, started, place if is_file else None)

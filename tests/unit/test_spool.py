@@ -1,0 +1,242 @@
+"""A spool and its sender: every block arrives, in order, whatever the sink does; bounds hold."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from appliance.connect import Batch, Later, Resume
+from appliance.logs import Logger
+from appliance.plan.logical import Spool as Bounds
+from appliance.worker.block import Block, BlockDamaged, number
+from appliance.worker.opening import OpenEnd
+from appliance.worker.senders import SenderThread
+from appliance.worker.spool import Spool
+
+
+@dataclass
+class Disk:
+    """The blocks of a store, for one sink."""
+
+    blocks: dict[int, bytes] = field(default_factory=dict)
+
+    def read_block(self, flow: str, sink: str, seq: int) -> bytes | None:
+        return self.blocks.get(seq)
+
+
+def block(*records: bytes, **more: Any) -> bytes:
+    data = b"".join(b"\xc4" + bytes([len(record)]) + record for record in records)
+    return Block(data, 0, **more).pack()
+
+
+def spool_of(blocks: Sequence[bytes], bounds: Bounds = Bounds()) -> tuple[Spool, Disk]:
+    disk = Disk(dict(enumerate(blocks, 1)))
+    spool = Spool("flow", "out", disk, bounds)
+    for seq, made in disk.blocks.items():
+        spool.add(seq, made)
+    return spool, disk
+
+
+def send(connector: Any, spool: Spool, bounds: Bounds = Bounds()) -> SenderThread:
+    """Run a sender over what is in the spool, to the end."""
+    end = OpenEnd("flow", "out", 0, "own", connector, None, spooled=True)
+    resume = Resume(stream=b"s" * 16, epoch=3)
+    with open(os.devnull, "wb") as nowhere:
+        log = Logger("worker", fd=nowhere.fileno())
+        sender = SenderThread(end, spool, bounds, resume, log)
+        sender._leaving = Impatient()  # no test waits for a back-off
+        sender.finish()
+        sender.run()
+    return sender
+
+
+class Impatient(threading.Event):
+    def wait(self, timeout: float | None = None) -> bool:
+        return self.is_set()
+
+
+class Plain:
+    def __init__(self, failures: Sequence[Exception | None] = ()) -> None:
+        self.got: list[bytes] = []
+        self._failures = list(failures)
+        self.opened = 0
+
+    def open(self, resume: Resume) -> None:
+        self.opened += 1
+
+    def write(self, records: Sequence[bytes]) -> None:
+        failure = self._failures.pop(0) if self._failures else None
+        if failure is not None:
+            raise failure
+        self.got += records
+
+    def close(self) -> None:
+        pass
+
+
+class Place(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.file = io.BytesIO()
+        self.synced = 0
+
+    def size(self) -> int:
+        return 0
+
+    def write_at(self, place: int, data: bytes) -> None:
+        self.file.seek(place)
+        self.file.write(data)
+
+    def sync(self) -> None:
+        self.synced += 1
+
+
+class Remote(Plain):
+    """Confirms later; breaks after so many batches, having confirmed only some."""
+
+    def __init__(self, breaks_after: int, confirms: int) -> None:
+        super().__init__()
+        self.batches: list[Batch] = []
+        self._left = breaks_after
+        self._confirms = confirms
+        self._asked = 0
+
+    def open(self, resume: Resume) -> None:
+        super().open(resume)
+        self._written = 0
+
+    def write_batch(self, batch: Batch) -> None:
+        if self.opened == 1 and self._written == self._left:
+            raise ConnectionError("the other side has gone")
+        self._written += 1
+        self.batches.append(batch)
+
+    def confirmed(self) -> int:
+        if self.opened > 1:
+            return self._written
+        self._asked += 1
+        if self._asked > 5:
+            raise ConnectionError("no word from the other side")
+        return min(self._written, self._confirms)
+
+
+def test_a_block_comes_back_as_it_was() -> None:
+    made = Block(b"\xc4\x01a\xc4\x01b", 7, 20, 3, b"\x05\x3f", {5: 9, 63: 1})
+    assert Block.unpack(made.pack()) == made
+    assert made.records() == [b"a", b"b"]
+
+
+@pytest.mark.parametrize("packed", [b"", b"\x01", b"\xc1", block(b"a")[:-1], b"\x96" + b"\xc0" * 6])
+def test_bytes_that_are_no_block_are_refused(packed: bytes) -> None:
+    with pytest.raises(BlockDamaged):
+        Block.unpack(packed)
+
+
+@given(st.lists(st.binary(max_size=20).map(lambda b: bytes(x % 64 for x in b)), max_size=6))
+def test_numbers_of_a_shard_follow_each_other_without_a_gap_S21(blocks: list[bytes]) -> None:
+    following: dict[int, int] = {}
+    seen: dict[int, list[int]] = {}
+    for shards in blocks:
+        first = number(shards, following)
+        for shard in shards:
+            seen.setdefault(shard, []).append(first[shard])
+            first[shard] += 1
+    assert all(numbers == list(range(1, len(numbers) + 1)) for numbers in seen.values())
+
+
+def test_everything_arrives_in_order_and_may_then_go() -> None:
+    spool, _ = spool_of([block(b"a", b"b"), block(b"c")])
+    sink = Plain()
+    send(sink, spool)
+    assert sink.got == [b"a", b"b", b"c"]
+    assert spool.is_empty and spool.bytes == 0 and spool.take_trim() == 2
+
+
+def test_a_sink_that_fails_or_says_later_gets_the_same_again() -> None:
+    spool, _ = spool_of([block(b"a"), block(b"b")])
+    sink = Plain([OSError("gone"), Later(), None, OSError("gone"), None])
+    sender = send(sink, spool)
+    assert sink.got == [b"a", b"b"]
+    assert sink.opened == 3 and sender.sent_records == 2
+
+
+def test_a_placed_block_stands_at_its_place_and_counts_once_it_is_synced() -> None:
+    spool, _ = spool_of([Block(b"one\n", 0, 4).pack(), Block(b"two\n", 0, 8).pack()])
+    sink = Place()
+    send(sink, spool)
+    assert sink.file.getvalue() == b"\0\0\0\0one\ntwo\n"
+    assert sink.synced == 1 and spool.is_empty
+
+
+@given(st.integers(0, 4), st.integers(0, 4))
+def test_what_was_not_confirmed_is_sent_again_under_the_same_numbers(
+    breaks_after: int, confirms: int
+) -> None:
+    blocks = [block(b"%d" % n, epoch=3, shards=b"\x07", first={7: n}) for n in range(1, 5)]
+    spool, _ = spool_of(blocks)
+    sink = Remote(breaks_after, confirms)
+    send(sink, spool)
+    numbers = [batch.first[7] for batch in sink.batches]
+    arrived: list[int] = []
+    for n in numbers:  # what a receiver does that keeps numbers
+        if n == len(arrived) + 1:
+            arrived.append(n)
+    assert arrived == [1, 2, 3, 4]
+    assert all(batch.stream == b"s" * 16 for batch in sink.batches)
+    assert spool.is_empty
+
+
+def test_a_damaged_block_is_counted_and_the_rest_arrives() -> None:
+    spool, _ = spool_of([block(b"a"), b"\xc1", block(b"c")])
+    sink = Plain()
+    sender = send(sink, spool)
+    assert sink.got == [b"a", b"c"] and sender.damaged == 1
+
+
+def test_blocks_of_an_earlier_run_are_read_from_the_disk() -> None:
+    disk = Disk({4: block(b"d"), 5: block(b"e")})
+    spool = Spool("flow", "out", disk, Bounds())
+    spool.restore(4, 6, 20)
+    spool.add(6, block(b"f"))
+    sink = Plain()
+    send(sink, spool)
+    assert sink.got == [b"d", b"e", b"f"] and spool.take_trim() == 6
+
+
+def test_a_full_spool_blocks_until_there_is_room() -> None:
+    said: list[bool] = []
+    one = block(b"a" * 100)
+    disk = Disk()
+    spool = Spool("flow", "out", disk, Bounds(max_bytes=2 * len(one)), said.append)
+    for seq in (1, 2, 3):
+        spool.add(seq, one)
+    assert said == [True]
+    spool.delivered(1, len(one))
+    assert said == [True]  # at the bound, not below it by a tenth
+    spool.delivered(2, len(one))
+    assert said == [True, False]
+
+
+def test_drop_oldest_gives_up_whole_blocks_and_counts_them() -> None:
+    one = block(b"a" * 100)
+    spool, _ = spool_of([one] * 5, Bounds(max_bytes=2 * len(one), when_full="drop_oldest"))
+    assert spool.dropped == 3 and spool.count == 2 and spool.first == 4
+    assert spool.take_trim() == 3
+
+
+def test_a_spool_keeps_no_more_than_its_share_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("appliance.worker.spool.SPOOL_MEMORY_MAX_BYTES", 250)
+    blocks = [block(b"%d" % n * 90) for n in range(10)]
+    spool, disk = spool_of(blocks)
+    assert spool._memory_bytes <= 250
+    sink = Plain()
+    send(sink, spool)
+    assert len(sink.got) == 10
