@@ -124,6 +124,11 @@ BLOCK_MAX_BYTES = 256 << 20
 #: Records of one block: the smallest takes two bytes of it.
 RECORD_MAX_COUNT = BLOCK_MAX_BYTES // 2
 
+#: What the write budget leaves unused may be used later, for so long; and no cut waits longer for it
+#: than this, because its results wait too.
+BUDGET_BURST_S = 3600.0
+BUDGET_WAIT_MAX_S = 60.0
+
 #: A commit that finds the disk full is tried again: the first wait and the largest, doubling.
 COMMIT_RETRY_FIRST_S = 0.5
 COMMIT_RETRY_MAX_S = 10.0

@@ -11,7 +11,7 @@ import click
 
 from appliance.cli.columns import columns
 from appliance.metrics.histogram import QUANTILES
-from appliance.metrics.summary import time_words
+from appliance.metrics.summary import size_words, time_words
 from appliance.supervisor.admin import ask_status
 from appliance.supervisor.folder import data_folder
 
@@ -41,6 +41,8 @@ def table(status: Mapping[str, Any]) -> list[str]:
         f"{status['cuts']:,} cuts",
         *_latencies(status),
     ]
+    for store in status.get("stores", ()):
+        lines += _store(store)
     for worker in status["workers"]:
         count = worker["restarts"]
         restarts = f", started again {count} time{'s' * (count != 1)}" if count else ""
@@ -60,6 +62,24 @@ def _latencies(status: Mapping[str, Any]) -> list[str]:
     return columns(rows)
 
 
+def _store(store: Mapping[str, Any]) -> list[str]:
+    """How the cuts of one worker are getting on."""
+    if not store["cuts"]:
+        return []
+    words = [
+        f"last cut {time_words(store['last_s'] * 1e6)}, longest {time_words(store['longest_s'] * 1e6)}",
+        f"{size_words(store['bytes'])} written",
+    ]
+    if store["bytes_a_day"] is not None:
+        words.append(f"{size_words(store['bytes_a_day'])} a day at this pace")
+    if store["spool_bytes"]:
+        words.append(f"{size_words(store['spool_bytes'])} of results wait")
+    lines = [", ".join(words)]
+    if store["disk_full"]:
+        lines.append("the disk is full: nothing is committed until there is room")
+    return lines + [f"damaged: {text}" for text in store["damage"]]
+
+
 def _flow(flow: Mapping[str, Any]) -> list[str]:
     rows = [["flow " + flow["name"], "", "in", "out", "bytes", "late", "errors", "queued"]]
     for source in flow["sources"]:
@@ -68,7 +88,8 @@ def _flow(flow: Mapping[str, Any]) -> list[str]:
     for step in flow["steps"]:
         rows.append(_row("step", step, [step["in"], step["out"], "", step["late"], step["error"]]))
     for sink in flow["sinks"]:
-        row = ["", sink["records"], sink["bytes"], "", sink["errors"], sink["queued"]]
+        queued = sink["queued"] + sink.get("spool", {}).get("bytes", 0)
+        row = ["", sink["records"], sink["bytes"], "", sink["errors"], queued]
         rows.append(_row("sink", sink, row))
     lines = columns(rows, right=range(2, 8))
     if flow["reasons"]:

@@ -29,6 +29,7 @@ class Flow:
         worker: str | None = None,
         step_timeout: str | None = None,
         clock: str | None = None,
+        write_budget: str | None = None,
         on_damage: str | None = None,
         base: str | None = None,
     ) -> None:
@@ -38,7 +39,7 @@ class Flow:
         given = {
             "commit_every": commit_every, "on_error": on_error, "memory": memory,
             "worker": worker, "step_timeout": step_timeout, "clock": clock,
-            "on_damage": on_damage,
+            "write_budget": write_budget, "on_damage": on_damage,
         }  # fmt: skip
         self._settings = {key: value for key, value in given.items() if value is not None}
         self._sources: dict[str, dict[str, object]] = {}

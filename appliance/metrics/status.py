@@ -30,6 +30,9 @@ def document(
         found[f"{name}_us"] = histogram.percentiles_us(merged)
     found["flows"] = [_flow(reply, name) for reply in replies for name in reply["flows"]]
     found["workers"] = [dict(worker) for worker in workers]
+    found["stores"] = [
+        {"flows": reply["flows"], **reply["store"]} for reply in replies if "store" in reply
+    ]
     return found
 
 
@@ -59,7 +62,9 @@ def _end(
 ) -> dict[str, Any]:
     """The counters of a source or sink, with the connector behind it."""
     words = ends.get((role, entry["name"]), {})
-    known = {key: words[key] for key in ("kind", "label", "guarantee", "state") if key in words}
+    known = {
+        key: words[key] for key in ("kind", "label", "guarantee", "state", "spool") if key in words
+    }
     if words.get("connects"):  # a source that connects: its connection is its one partition
         known["connected"] = int(entry["partitions"] > 0)
     return _without_flow(entry) | known

@@ -63,23 +63,28 @@ def explain(plan: Plan, details: Mapping[str, Sequence[str]] | None = None) -> s
         blocks.append(_block(f"step {name} · {_where_it_runs(step)}", lines, details.get(name, ())))
     for sink in plan.sinks.values():
         blocks.append(_block(f"sink {sink.name}", _sink(plan, sink), details.get(sink.name, ())))
-    said = [*notes(plan), "state is kept in memory: a run after a crash starts from nothing"]
-    blocks.append("notes\n" + "".join(f"  {line}\n" for line in said))
+    said = list(notes(plan))
+    if said:
+        blocks.append("notes\n" + "".join(f"  {line}\n" for line in said))
     if details.get(""):
         blocks.append("".join(f"{line}\n" for line in details[""]))
     return "\n".join(blocks)
 
 
-def guarantee(source_class: str, delivery: str) -> str:
+def guarantee(source_class: str, delivery: str, commit_every_us: int) -> str:
     """What a source of this class and a sink with this delivery promise together (architecture,
-    §4)."""
+    §4): what can be lost or come twice, and how much later a result leaves."""
+    interval = duration_text(commit_every_us)
     if source_class == "fire and forget":
-        return "what was received since the last cut can be lost"
-    if delivery == "immediate":
-        return "the last cut's results can come twice, or be lost with a peer"
-    if source_class == "replayable" and delivery == "exactly_once":
-        return "nothing lost, nothing twice"
-    return "nothing lost, possibly twice"
+        promise = f"what was received since the last cut, up to {interval}, can be lost"
+    elif delivery == "immediate":
+        return f"results of up to {interval} can come twice, or be lost with a peer; leaves at once"
+    elif source_class == "replayable" and delivery == "exactly_once":
+        promise = "nothing lost, nothing twice"
+    else:
+        promise = "nothing lost, possibly twice"
+    later = "at once" if delivery == "immediate" else f"up to {interval} later"
+    return f"{promise}; leaves {later}"
 
 
 def source_class(source: Source, base: str) -> str:
@@ -109,8 +114,13 @@ def _settings(settings: Settings) -> list[tuple[str, str]]:
         ("worker", settings.worker),
         ("timeout", f"{duration_text(settings.step_timeout_us)} for a call of a user's function"),
         ("clock", "of the box" if settings.clock == "system" else "of the events"),
+        ("writes", _budget(settings.write_budget_bytes)),
         ("damage", "stops the flow" if settings.on_damage == "stop" else "the flow goes on"),
     ]
+
+
+def _budget(size: int | None) -> str:
+    return "as many as it takes" if size is None else f"at most {size_text(size)} a day to the disk"
 
 
 # ---- sources and sinks ----
@@ -141,7 +151,11 @@ def _sink(plan: Plan, sink: Sink) -> list[tuple[str, str]]:
     if sink.spool != Spool():
         lines.append(("spool", _spool(sink.spool)))
     for name in sources_of(plan, sink.inputs):
-        promise = guarantee(source_class(plan.sources[name], plan.base), sink.delivery)
+        promise = guarantee(
+            source_class(plan.sources[name], plan.base),
+            sink.delivery,
+            plan.settings.commit_every_us,
+        )
         lines.append(("guarantee", f"{name} → {sink.name}: {promise}"))
     return lines
 

@@ -167,6 +167,7 @@ class Settings:
     worker: str = "shared"  # or "own"
     step_timeout_us: int = 30_000_000
     clock: str = "system"  # or "event" (S8)
+    write_budget_bytes: int | None = None  # a day
     on_damage: str = "stop"  # or "continue": what follows when stored state was damaged
 
 

@@ -99,6 +99,7 @@ def _settings(top: Table) -> Settings:
         table.choice("worker", ("shared", "own"), worker),
         table.duration("step_timeout", default.step_timeout_us, least_us=1_000),
         table.choice("clock", ("system", "event"), default.clock),
+        table.size("write_budget", default.write_budget_bytes),
         table.choice("on_damage", ("stop", "continue"), default.on_damage),
     )
     table.finish()

@@ -14,7 +14,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from appliance import clock
-from appliance.limits import COMMIT_RETRY_FIRST_S, COMMIT_RETRY_MAX_S
+from appliance.limits import (
+    BUDGET_BURST_S,
+    BUDGET_WAIT_MAX_S,
+    COMMIT_RETRY_FIRST_S,
+    COMMIT_RETRY_MAX_S,
+)
 from appliance.logs import Logger
 from appliance.store import Commit, CommitResult, DiskFull, Section, SpoolBlock, Store
 from appliance.worker.backoff import Backoff
@@ -33,6 +38,8 @@ class CommitStats:
     merges: int = 0
     disk_full: bool = False
     refused: int = 0  # commits that found the disk full
+    interval_s: float = 0.0  # between the last two
+    stretched_s: float = 0.0  # how long the write budget has made cuts wait, in all
 
 
 class Committer(threading.Thread):
@@ -50,6 +57,7 @@ class Committer(threading.Thread):
         failed: Callable[[Exception], None],
         log: Logger,
         trim_every_s: float,
+        budget_bytes: int | None = None,
     ) -> None:
         super().__init__(name="committer", daemon=True)
         self._store = store
@@ -58,6 +66,9 @@ class Committer(threading.Thread):
         self._failed = failed
         self._log = log
         self._trim_every_s = trim_every_s
+        self._budget = Budget(budget_bytes)
+        self._hurry = threading.Event()
+        self._last_s: float | None = None
         # One cut is in flight at a time; the other place is for the end.
         self._queue: queue.Queue[tuple[int, bytes] | None] = queue.Queue(2)
         self._abandoned = threading.Event()
@@ -71,6 +82,10 @@ class Committer(threading.Thread):
     def finish(self) -> None:
         """End after what was put, and after what has been delivered meanwhile is let go."""
         self._queue.put(None)
+
+    def hurry(self) -> None:
+        """The worker stops: its last cut does not wait for the write budget."""
+        self._hurry.set()
 
     def abandon(self) -> None:
         """Do not wait any longer for room on the disk."""
@@ -92,6 +107,10 @@ class Committer(threading.Thread):
             self._failed(error)
 
     def _commit_cut(self, number: int, blocks: bytes) -> None:
+        wait_s = self._budget.wait_s(clock.monotonic_s())
+        if wait_s:
+            self.stats.stretched_s += wait_s
+            self._hurry.wait(wait_s)
         cut = unpack_cut(blocks)
         sections: list[Section] = []
         records: dict[str, bytes] = {}
@@ -134,7 +153,11 @@ class Committer(threading.Thread):
         self._abandoned.wait(self._backoff.next_s())
 
     def _note(self, result: CommitResult, took_s: float) -> None:
-        stats = self.stats
+        stats, now_s = self.stats, clock.monotonic_s()
+        if self._last_s is not None:
+            stats.interval_s = now_s - self._last_s
+        self._last_s = now_s
+        self._budget.spend(result.bytes, now_s)
         stats.cuts += 1
         stats.bytes += result.bytes
         stats.merges += result.merges
@@ -179,3 +202,31 @@ class Committer(threading.Thread):
             seq = trims.get((flow.name, sink))
             if seq is not None:
                 spool.trimmed(seq)
+
+
+class Budget:
+    """Bytes a day that may be written; a cut waits while they are overdrawn, so that cuts get
+    further apart. What was not used of the last hour may be used at once.
+    """
+
+    def __init__(self, bytes_a_day: int | None) -> None:
+        self._per_s = None if bytes_a_day is None else bytes_a_day / 86_400
+        self._left = 0.0 if self._per_s is None else self._per_s * BUDGET_BURST_S
+        self._at_s = clock.monotonic_s()
+
+    def wait_s(self, now_s: float) -> float:
+        """How long the next cut has to wait, in seconds; bounded, for results wait with it."""
+        if self._per_s is None:
+            return 0.0
+        self._earn(now_s)
+        return 0.0 if self._left >= 0 else min(-self._left / self._per_s, BUDGET_WAIT_MAX_S)
+
+    def spend(self, size: int, now_s: float) -> None:
+        """So many bytes were written."""
+        self._earn(now_s)
+        self._left -= size
+
+    def _earn(self, now_s: float) -> None:
+        per_s = self._per_s or 0.0
+        self._left = min(self._left + (now_s - self._at_s) * per_s, per_s * BUDGET_BURST_S)
+        self._at_s = now_s

@@ -8,6 +8,7 @@ import os
 import select
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import msgpack
@@ -79,6 +80,7 @@ class Mailroom:
             self._commit_failed,
             log,
             min(flow.open.plan.settings.commit_every_us for flow in flows) / 1e6,
+            _budget(flows),
         )
         self._resolver = Resolver(log)
         self._sources: dict[tuple[int, int], SourceThread] = {}
@@ -174,6 +176,7 @@ class Mailroom:
         elif self._stop_by_s is None:
             self._stop_by_s = clock.monotonic_s() + STOP_ABORT_S
             self._lane.mail_stop()
+            self._committer.hurry()
             for thread in self._sources.values():
                 thread.stop()
 
@@ -330,6 +333,19 @@ class Mailroom:
             "metrics": self._lane.metrics(),
             "errors": self._last_errors(),
             "ends": self._ends(),
+            "store": self._store_words(),
+        }
+
+    def _store_words(self) -> dict[str, object]:
+        """How the cuts are getting on. Seconds and bytes; `bytes_a_day` at the present pace."""
+        stats, store = self._committer.stats, self._store.stats()
+        ran_s = clock.monotonic_s() - self._begun_s
+        return {
+            **asdict(stats),
+            "bytes_a_day": round(stats.bytes / ran_s * 86_400) if ran_s > 1 else None,
+            "used_bytes": store.used_bytes,
+            "spool_bytes": store.spool_bytes,
+            "damage": [found.text for found in self._store.damage],
         }
 
     def _last_errors(self) -> list[dict[str, Any]]:
@@ -364,10 +380,18 @@ class Mailroom:
             words["connects"] = end.native is not None and end.native.kind == "connect"
         if thread is not None:
             words["state"] = thread.state
+        if isinstance(thread, SenderThread):
+            words["spool"] = thread.spool_words()
         return words
 
     def _all_ends(self) -> list[OpenEnd]:
         return [end for flow in self._flows for end in (*flow.open.sources, *flow.open.sinks)]
+
+
+def _budget(flows: list[LoadedFlow]) -> int | None:
+    """The smallest of the flows' write budgets: they share one store."""
+    budgets = [flow.open.plan.settings.write_budget_bytes for flow in flows]
+    return min((size for size in budgets if size is not None), default=None)
 
 
 def start_lane(run: Callable[[], int], ended: Callable[[int], None]) -> threading.Thread:

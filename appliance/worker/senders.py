@@ -62,6 +62,7 @@ class SenderThread(threading.Thread):
         self._sent: deque[tuple[int, int]] = deque()  # sent, not yet arrived: (seq, bytes)
         self._sent_bytes = 0
         self._confirmed = 0  # of the batches written since `open`
+        self._oldest_s = 0  # when the oldest block that has not arrived was committed
         self.state = "opening"
         self.sent_records = self.damaged = 0
 
@@ -74,6 +75,21 @@ class SenderThread(threading.Thread):
         """End as soon as the verb at hand returns: the spool keeps the rest."""
         self._leaving.set()
         self.finish()
+
+    def spool_words(self) -> dict[str, object]:
+        """How much waits, for `status`. `dropped` and `damaged` count blocks given up."""
+        return {
+            "bytes": self._spool.bytes,
+            "blocks": self._spool.count,
+            "dropped": self._spool.dropped,
+            "damaged": self.damaged,
+            "age_s": self._age_s(),
+        }
+
+    def _age_s(self) -> int | None:
+        """Since when the oldest block waits, as far as the box knows the time."""
+        now_s, made_s = clock.known_s(), self._oldest_s
+        return now_s - made_s if now_s and made_s and not self._spool.is_empty else None
 
     def run(self) -> None:
         while not self._leaving.is_set():
@@ -104,6 +120,8 @@ class SenderThread(threading.Thread):
         self._at = seq + 1
         try:
             block = Block.unpack(packed)
+            if not self._sent:
+                self._oldest_s = block.made_s
             if self._is_too_old(block, seq):
                 self._spool.drop(seq, len(packed))
                 return False

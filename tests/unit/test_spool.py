@@ -235,7 +235,7 @@ def test_drop_oldest_gives_up_whole_blocks_and_counts_them() -> None:
 def test_a_spool_keeps_no_more_than_its_share_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("appliance.worker.spool.SPOOL_MEMORY_MAX_BYTES", 250)
     blocks = [block(b"%d" % n * 90) for n in range(10)]
-    spool, disk = spool_of(blocks)
+    spool, _ = spool_of(blocks)
     assert spool._memory_bytes <= 250
     sink = Plain()
     send(sink, spool)
