@@ -124,8 +124,8 @@ BLOCK_MAX_BYTES = 256 << 20
 #: Records of one block: the smallest takes two bytes of it.
 RECORD_MAX_COUNT = BLOCK_MAX_BYTES // 2
 
-#: What the write budget leaves unused may be used later, for so long; and no cut waits longer for it
-#: than this, because its results wait too.
+#: What the write budget leaves unused may be used later, for so long; and no cut waits longer for
+#: it than this, because its results wait too.
 BUDGET_BURST_S = 3600.0
 BUDGET_WAIT_MAX_S = 60.0
 
@@ -155,6 +155,11 @@ RESOLVE_QUEUE_MAX_COUNT = 1024
 
 #: Files named by one `glob` of a file source.
 GLOB_MAX_COUNT = 10_000
+
+#: How long a sink waits for its peer to connect, or to acknowledge what it was sent; and how often
+#: it looks whether it has.
+TCP_PEER_WAIT_MAX_S = 10.0
+TCP_PEER_POLL_MS = 2
 
 #: Connections waiting to be accepted on a listening socket.
 LISTEN_BACKLOG_COUNT = 512

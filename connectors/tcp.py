@@ -7,9 +7,14 @@ lost.
 
 from __future__ import annotations
 
+import fcntl
+import select
 import socket
+import struct
+import termios
 from collections.abc import Mapping, Sequence
 
+from appliance import clock
 from appliance.connect import (
     Address,
     Chunk,
@@ -21,7 +26,7 @@ from appliance.connect import (
     sink,
     source,
 )
-from appliance.limits import LISTEN_BACKLOG_COUNT
+from appliance.limits import LISTEN_BACKLOG_COUNT, TCP_PEER_POLL_MS, TCP_PEER_WAIT_MAX_S
 
 
 @source("tcp")
@@ -70,16 +75,32 @@ class TcpSink:
 
     def __post_init__(self) -> None:
         parse_address(self.connect)
+        self._socket: socket.socket | None = None
 
     def open(self, resume: Resume) -> None:
-        """Nothing yet: the lane connects, and does so again whenever the peer has gone."""
+        """Nothing yet: whoever sends connects, and does so again whenever the peer has gone."""
 
     def native(self) -> NativeEnd:
         host, port = parse_address(self.connect)
         return NativeEnd("connect", peer=(host, port), label=address_text(host, port))
 
     def write(self, records: Sequence[bytes]) -> None:
-        raise AssertionError("the lane writes to this sink itself")
+        """After a cut: these have arrived when the peer's system has acknowledged every byte."""
+        if self._socket is None:
+            address = parse_address(self.connect)
+            self._socket = socket.create_connection(address, TCP_PEER_WAIT_MAX_S)
+        self._socket.sendall(b"".join(records))
+        self._wait_acknowledged(self._socket)
+
+    def _wait_acknowledged(self, peer: socket.socket) -> None:
+        until_s = clock.monotonic_s() + TCP_PEER_WAIT_MAX_S
+        poll = select.poll()
+        poll.register(peer, select.POLLERR | select.POLLHUP)
+        while struct.unpack("i", fcntl.ioctl(peer, termios.TIOCOUTQ, b"\0\0\0\0"))[0]:
+            if poll.poll(TCP_PEER_POLL_MS) or clock.monotonic_s() > until_s:
+                raise ConnectionError(f"{self.connect} does not acknowledge what it was sent")
 
     def close(self) -> None:
-        """Nothing: the lane closes its connection."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None

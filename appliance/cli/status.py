@@ -66,8 +66,9 @@ def _store(store: Mapping[str, Any]) -> list[str]:
     """How the cuts of one worker are getting on."""
     if not store["cuts"]:
         return []
+    last, longest = (time_words(store[name] * 1e6) for name in ("last_s", "longest_s"))
     words = [
-        f"last cut {time_words(store['last_s'] * 1e6)}, longest {time_words(store['longest_s'] * 1e6)}",
+        f"last cut {last}, longest {longest}",
         f"{size_words(store['bytes'])} written",
     ]
     if store["bytes_a_day"] is not None:

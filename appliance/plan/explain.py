@@ -78,13 +78,13 @@ def guarantee(source_class: str, delivery: str, commit_every_us: int) -> str:
     if source_class == "fire and forget":
         promise = f"what was received since the last cut, up to {interval}, can be lost"
     elif delivery == "immediate":
-        return f"results of up to {interval} can come twice, or be lost with a peer; leaves at once"
+        return f"results of up to {interval} can come twice, or be lost with a peer; at once"
     elif source_class == "replayable" and delivery == "exactly_once":
         promise = "nothing lost, nothing twice"
     else:
         promise = "nothing lost, possibly twice"
     later = "at once" if delivery == "immediate" else f"up to {interval} later"
-    return f"{promise}; leaves {later}"
+    return f"{promise}; {later}"
 
 
 def source_class(source: Source, base: str) -> str:

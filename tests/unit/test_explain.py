@@ -91,14 +91,14 @@ sink cloud
   format     text "{device}: {score}", lines
   delivery   immediate (leaves at once)
   spool      at most 1MiB and 7d, when full drop oldest, resent at 30/m
-  guarantee  readings → cloud: results of up to 1s can come twice, or be lost with a peer; leaves at once
+  guarantee  readings → cloud: results of up to 1s can come twice, or be lost with a peer; at once
 
 sink keep
   from       score
   connector  file  path = "out.jsonl"
   format     json, lines
   delivery   exactly once (leaves after the cut, numbered)
-  guarantee  readings → keep: nothing lost, nothing twice; leaves up to 1s later
+  guarantee  readings → keep: nothing lost, nothing twice; up to 1s later
 
 sink bad
   from       errors
@@ -228,18 +228,18 @@ def test_a_schema_is_decoded_whole(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "delivery", "promise"),
     [
-        ("replayable", "exactly_once", "nothing lost, nothing twice; leaves up to 200ms later"),
-        ("replayable", "at_least_once", "nothing lost, possibly twice; leaves up to 200ms later"),
-        ("acknowledged", "exactly_once", "nothing lost, possibly twice; leaves up to 200ms later"),
+        ("replayable", "exactly_once", "nothing lost, nothing twice; up to 200ms later"),
+        ("replayable", "at_least_once", "nothing lost, possibly twice; up to 200ms later"),
+        ("acknowledged", "exactly_once", "nothing lost, possibly twice; up to 200ms later"),
         (
             "fire and forget",
             "exactly_once",
-            "what was received since the last cut, up to 200ms, can be lost; leaves up to 200ms later",
+            "what was received since the last cut, up to 200ms, can be lost; up to 200ms later",
         ),
         (
             "fire and forget",
             "immediate",
-            "what was received since the last cut, up to 200ms, can be lost; leaves at once",
+            "what was received since the last cut, up to 200ms, can be lost; at once",
         ),
     ],
 )

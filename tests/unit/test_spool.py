@@ -21,6 +21,8 @@ from appliance.worker.opening import OpenEnd
 from appliance.worker.senders import SenderThread
 from appliance.worker.spool import Spool
 
+BOUNDS = Bounds()
+
 
 @dataclass
 class Disk:
@@ -37,7 +39,7 @@ def block(*records: bytes, **more: Any) -> bytes:
     return Block(data, 0, **more).pack()
 
 
-def spool_of(blocks: Sequence[bytes], bounds: Bounds = Bounds()) -> tuple[Spool, Disk]:
+def spool_of(blocks: Sequence[bytes], bounds: Bounds = BOUNDS) -> tuple[Spool, Disk]:
     disk = Disk(dict(enumerate(blocks, 1)))
     spool = Spool("flow", "out", disk, bounds)
     for seq, made in disk.blocks.items():
@@ -45,7 +47,7 @@ def spool_of(blocks: Sequence[bytes], bounds: Bounds = Bounds()) -> tuple[Spool,
     return spool, disk
 
 
-def send(connector: Any, spool: Spool, bounds: Bounds = Bounds()) -> SenderThread:
+def send(connector: Any, spool: Spool, bounds: Bounds = BOUNDS) -> SenderThread:
     """Run a sender over what is in the spool, to the end."""
     end = OpenEnd("flow", "out", 0, "own", connector, None, spooled=True)
     resume = Resume(stream=b"s" * 16, epoch=3)
