@@ -18,7 +18,7 @@ class BlackholeSink:
         return NativeEnd("blackhole", label="nowhere")
 
     def write(self, records: Sequence[bytes]) -> None:
-        raise AssertionError("the lane writes to this sink itself")
+        """After a cut: taken."""
 
     def close(self) -> None:
         """Nothing to close."""

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from appliance import clock
+from appliance import clock, points
 from appliance.limits import (
     BUDGET_BURST_S,
     BUDGET_WAIT_MAX_S,
@@ -45,15 +45,16 @@ class CommitStats:
 class Committer(threading.Thread):
     """Commits what `put` brings, in order.
 
-    `committed(number, cut)` is called after each commit, on this thread; `failed(error)` when the
-    disk can no longer be trusted: nothing is committed after that.
+    After each commit, on this thread: `committed(number)` for the lane, `acknowledge(cut)` for the
+    sources. `failed(error)` when the disk can no longer be trusted: nothing is committed then.
     """
 
     def __init__(
         self,
         store: Store,
         flows: Sequence[Durable],
-        committed: Callable[[int, Sequence[FlowCut]], None],
+        committed: Callable[[int], None],
+        acknowledge: Callable[[Sequence[FlowCut]], None],
         failed: Callable[[Exception], None],
         log: Logger,
         trim_every_s: float,
@@ -63,6 +64,7 @@ class Committer(threading.Thread):
         self._store = store
         self._flows = flows
         self._committed = committed
+        self._acknowledge = acknowledge
         self._failed = failed
         self._log = log
         self._trim_every_s = trim_every_s
@@ -123,11 +125,26 @@ class Committer(threading.Thread):
             trims.update(replaced)
             flow.note(part)
             records[flow.name] = flow.record.pack()
+        if points.is_broken("ack-after-commit"):
+            self._acknowledge(cut)
+        if points.is_broken("release-after-commit"):
+            self._release([self._next_seq(made) for made in spools], spools)
+        if points.is_broken("one-transaction"):
+            self._commit(Commit((), records, (), {}))
+        points.reach("commit.before")
         result = self._commit(Commit(sections, records, spools, trims))
         if result is None:
             return
-        self._settle(result, spools, trims)
-        self._committed(number, cut)
+        points.reach("commit.after")
+        self._say_trimmed(trims)
+        points.reach("release.before")
+        if not points.is_broken("release-after-commit"):
+            self._release(result.seqs, spools)
+        points.reach("release.after")
+        self._committed(number)
+        points.reach("ack.before")
+        self._acknowledge(cut)
+        points.reach("ack.after")
 
     def _commit(self, commit: Commit) -> CommitResult | None:
         """Until it is committed; None when that was abandoned first. StoreFailed: see above."""
@@ -168,17 +185,16 @@ class Committer(threading.Thread):
             stats.disk_full = False
             self._log.info("there is room on the disk again")
 
-    def _settle(
-        self, result: CommitResult, spools: Sequence[SpoolBlock], trims: dict[tuple[str, str], int]
-    ) -> None:
-        seqs: dict[str, dict[str, int]] = {}
-        blocks: dict[str, dict[str, bytes]] = {}
-        for block, seq in zip(spools, result.seqs, strict=True):
-            seqs.setdefault(block.flow, {})[block.sink] = seq
-            blocks.setdefault(block.flow, {})[block.sink] = block.data
+    def _release(self, seqs: Sequence[int], spools: Sequence[SpoolBlock]) -> None:
+        """The blocks of this cut may leave: they are in the store under these numbers."""
         for flow in self._flows:
-            self._say_trimmed(flow, trims)
-            flow.committed(seqs.get(flow.name, {}), blocks.get(flow.name, {}))
+            numbered = [(made, seq) for made, seq in zip(spools, seqs, strict=True)]
+            flow.committed({b.sink: (seq, b.data) for b, seq in numbered if b.flow == flow.name})
+
+    def _next_seq(self, made: SpoolBlock) -> int:
+        """The number that the store will give this block."""
+        spool = next(flow for flow in self._flows if flow.name == made.flow).spools.get(made.sink)
+        return 0 if spool is None else spool.first + spool.count
 
     def _trims(self) -> dict[tuple[str, str], int]:
         """What has been delivered since the last transaction."""
@@ -193,15 +209,18 @@ class Committer(threading.Thread):
     def _trim(self) -> None:
         """Let go of what has been delivered, while no cut brings a transaction along."""
         trims = self._trims()
-        if trims and self._commit(Commit((), {}, (), trims)) is not None:
-            for flow in self._flows:
-                self._say_trimmed(flow, trims)
+        if trims:
+            points.reach("trim.before")
+            if self._commit(Commit((), {}, (), trims)) is not None:
+                points.reach("trim.after")
+                self._say_trimmed(trims)
 
-    def _say_trimmed(self, flow: Durable, trims: dict[tuple[str, str], int]) -> None:
-        for sink, spool in flow.spools.items():
-            seq = trims.get((flow.name, sink))
-            if seq is not None:
-                spool.trimmed(seq)
+    def _say_trimmed(self, trims: dict[tuple[str, str], int]) -> None:
+        for flow in self._flows:
+            for sink, spool in flow.spools.items():
+                seq = trims.get((flow.name, sink))
+                if seq is not None:
+                    spool.trimmed(seq)
 
 
 class Budget:

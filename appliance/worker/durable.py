@@ -87,9 +87,9 @@ class Durable:
         first = number(part.shards, sink.following) if part.shards else None
         return Block(part.block, clock.known_s(), place, self.record.epoch, part.shards, first)
 
-    def committed(self, seqs: Mapping[str, int], blocks: Mapping[str, bytes]) -> None:
-        """The blocks of each sink are in the store, under these numbers."""
+    def committed(self, blocks: Mapping[str, tuple[int, bytes]]) -> None:
+        """The block of each sink is in the store, under this number."""
         for sink, spool in self.spools.items():
-            if sink in seqs:
-                spool.add(seqs[sink], blocks[sink])
-        self.kept = {sink: seq for sink, seq in seqs.items() if sink not in self.spools}
+            if sink in blocks:
+                spool.add(*blocks[sink])
+        self.kept = {sink: seq for sink, (seq, _) in blocks.items() if sink not in self.spools}

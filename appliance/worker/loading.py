@@ -31,7 +31,8 @@ class LoadedFlow:
         document = self.open.document
         for op in document["ops"]:
             if op["op"] == "python" and document["steps"][op["step"]] == step:
-                return self.functions[op["function"]]
+                entry: dict[str, Any] = self.functions[op["function"]]
+                return entry
         return None
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgpack
 
-from appliance import clock, connect
+from appliance import clock, connect, points
 from appliance.connect import Resume
 from appliance.errors import EXIT_DONE, EXIT_FAILED
 from appliance.limits import (
@@ -76,7 +76,8 @@ class Mailroom:
         self._committer = Committer(
             store,
             [one.durable for one in recovered],
-            self._committed,
+            lane.mail_committed,
+            self._acknowledge,
             self._commit_failed,
             log,
             min(flow.open.plan.settings.commit_every_us for flow in flows) / 1e6,
@@ -190,6 +191,7 @@ class Mailroom:
         if post.kind == lib.POST_RECORDS:
             self._sinks[(post.flow, post.index)].put(msgpack.unpackb(post.data))
         elif post.kind == lib.POST_CUT:
+            points.reach("freeze.after")
             self._committer.put(post.number, post.data)
             self._say_dry()  # a source that ends asks for a cut
         elif post.kind == lib.POST_RESOLVE:
@@ -215,9 +217,8 @@ class Mailroom:
         )
         self._resolver.ask(native.peer, answer)
 
-    def _committed(self, number: int, cut: Sequence[FlowCut]) -> None:
+    def _acknowledge(self, cut: Sequence[FlowCut]) -> None:
         """On the committer's thread, after a commit."""
-        self._lane.mail_committed(number)
         for (flow, source), thread in self._sources.items():
             if thread.acknowledges:
                 thread.committed(

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from appliance import clock, connect
+from appliance import clock, connect, points
 from appliance.connect import Later, Resume
 from appliance.limits import (
     CONFIRM_POLL_S,
@@ -125,10 +125,12 @@ class SenderThread(threading.Thread):
             if self._is_too_old(block, seq):
                 self._spool.drop(seq, len(packed))
                 return False
+            points.reach("send.before")
             self._write(block)
         except BlockDamaged as error:
             self.damaged += 1
             self._say("a block of results cannot be sent", error)
+        points.reach("send.after")
         self._works()
         self._sent.append((seq, len(packed)))
         self._sent_bytes += len(packed)
