@@ -1,4 +1,6 @@
-"""The admin socket: JSON lines on a Unix socket in the data folder. It answers `status`."""
+"""The admin socket: JSON lines on a Unix socket in the data folder. It answers `status`, and takes
+`drain`: then the run ends when everything is delivered, and with it the connection.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,15 @@ from appliance.worker.control import Channel, ChannelClosed
 class Admin:
     """The server's side, driven by the supervisor's loop."""
 
-    def __init__(self, listener: socket.socket, wants_status: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        listener: socket.socket,
+        wants_status: Callable[[], None],
+        wants_drain: Callable[[bool], None],
+    ) -> None:
         self._listener = listener
         self._wants_status = wants_status
+        self._wants_drain = wants_drain
         self._clients: list[Channel] = []
         self._asking: list[Channel] = []  # those that wait for a status
 
@@ -47,6 +55,8 @@ class Admin:
                 if message["kind"] == "status":
                     self._asking.append(client)
                     self._wants_status()
+                elif message["kind"] == "drain":
+                    self._wants_drain(message.get("close") is True)
                 else:
                     client.send("error", text=f"unknown question {message['kind']!r}")
         except ChannelClosed:
@@ -77,6 +87,29 @@ class Admin:
         for client in list(self._clients):
             self.forget(client)
         self._listener.close()
+
+
+def drain(path: Path, close: bool, timeout_s: float | None) -> bool | None:
+    """Ask what runs with this data folder to stop reading and to end when everything is delivered,
+    `close`: its open windows closed first; wait for that. False: not in time; None: nothing runs.
+    """
+    connection = folder.connect(path)
+    if connection is None:
+        return None
+    channel = Channel(connection)
+    poll = select.poll()
+    poll.register(channel.fileno(), select.POLLIN)
+    until_s = None if timeout_s is None else clock.monotonic_s() + timeout_s
+    try:
+        channel.send("drain", close=close)
+        while until_s is None or clock.monotonic_s() < until_s:
+            poll.poll(None if until_s is None else max(until_s - clock.monotonic_s(), 0.0) * 1000)
+            channel.receive()  # it says nothing until it ends
+        return False
+    except ChannelClosed:
+        return True
+    finally:
+        channel.close()
 
 
 def ask_status(path: Path) -> dict[str, Any] | None:

@@ -67,7 +67,7 @@ class Supervisor:
         self._log = log
         self._begun_s = clock.monotonic_s()
         self._folder = _open_folder(options)
-        self._admin = Admin(self._folder.listen(), self._wants_status)
+        self._admin = Admin(self._folder.listen(), self._wants_status, self._drain)
         self._output = os.pipe2(os.O_CLOEXEC) if options.on_output is not None else None
         job = Job(
             paths=options.paths,
@@ -188,6 +188,15 @@ class Supervisor:
             self._stop_seen_s = now_s
         for slot in self._slots:
             slot.stop(now_s)
+
+    def _drain(self, close: bool) -> None:
+        """Somebody asks: stop reading, and end when everything is delivered, however long it takes."""
+        self._log.info("draining", close=close)
+        now_s = clock.monotonic_s()
+        if self._stop_seen_s is None:
+            self._stop_seen_s = now_s
+        for slot in self._slots:
+            slot.stop(now_s, drain=True, close=close)
 
     def _start_own(self, now_s: float) -> None:
         """Flows that asked for a worker of their own get one, as soon as they are known."""

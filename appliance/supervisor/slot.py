@@ -76,16 +76,18 @@ class Slot:
         if self._stopping:
             self._say("stop")
 
-    def stop(self, now_s: float) -> None:
-        """Ask it to finish what it has read; bounded."""
+    def stop(self, now_s: float, *, drain: bool = False, close: bool = False) -> None:
+        """Ask it to finish what it has read; bounded, unless everything shall be delivered
+        (`drain`). `close`: open windows are closed first.
+        """
         if self._stopping or self.finished:
             return
         self._stopping = True
         if self.child is None:
             self._finish(EXIT_FAILED if self.state == "waiting" else EXIT_DONE)
             return
-        self._deadline_s = now_s + STOP_KILL_S
-        self._say("stop")
+        self._deadline_s = None if drain else now_s + STOP_KILL_S
+        self._say("stop", drain=drain, close=close)
 
     def abort(self) -> None:
         """End it now."""

@@ -69,6 +69,7 @@ class Mailroom:
         )
         self._begun_s = self._ended_s = 0.0  # monotonic: said that it runs; the lane's end
         self._stop_by_s: float | None = None
+        self._stopped = self._draining = False
         self._deliver_by_s: float | None = None  # the lane has ended, and sinks get until then
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._store = store
@@ -162,7 +163,8 @@ class Mailroom:
             self._channel.flush()
             for message in self._channel.receive():
                 if message["kind"] == "stop":
-                    self._stop()
+                    drain = message.get("drain") is True
+                    self._stop(drain=drain, close=message.get("close") is True)
                 elif message["kind"] == "status":
                     self._channel.send("status", id=message["id"], **self._status())
         except ChannelClosed as error:
@@ -170,13 +172,20 @@ class Mailroom:
             self._log.warning("the supervisor has gone; stopping", reason=error)
             self._stop()
 
-    def _stop(self) -> None:
-        """Stop reading, finish what is read; bounded, because a sink may never take the rest."""
-        if self._result is not None:
+    def _stop(self, *, drain: bool = False, close: bool = False) -> None:
+        """Stop reading, finish what is read; bounded, because a sink may never take the rest,
+        unless everything shall be delivered however long it takes (`drain`).
+        """
+        if drain and self._stop_by_s is None:
+            self._draining = True
+        else:
+            self._draining = False
+            self._stop_by_s = self._stop_by_s or clock.monotonic_s() + STOP_ABORT_S
+        if self._result is not None and not drain:
             self._deliver_by_s = clock.monotonic_s()  # what is not taken stays in the spools
-        elif self._stop_by_s is None:
-            self._stop_by_s = clock.monotonic_s() + STOP_ABORT_S
-            self._lane.mail_stop()
+        elif not self._stopped:
+            self._stopped = True
+            self._lane.mail_stop(close=close)
             self._committer.hurry()
             for thread in self._sources.values():
                 thread.stop()
@@ -201,7 +210,7 @@ class Mailroom:
 
     def _say_dry(self) -> None:
         """Once, when nothing more can come: whoever waits for the run to end waits in vain."""
-        if not self._may_run_dry or self._stop_by_s is not None:
+        if not self._may_run_dry or self._stopped:
             return
         if all(source["ended"] for source in self._lane.metrics()["sources"]):
             self._may_run_dry = False
@@ -249,7 +258,8 @@ class Mailroom:
         """
         for sender in self._senders.values():
             sender.finish()
-        if self._result != lib.LANE_ENDED or self._disk_failed:
+        patient = self._result == lib.LANE_ENDED or self._draining
+        if self._disk_failed or not patient:
             self._deliver_by_s = clock.monotonic_s() + _THREAD_END_S
         while any(sender.is_alive() for sender in self._senders.values()):
             if self._deliver_by_s is not None and clock.monotonic_s() >= self._deliver_by_s:
