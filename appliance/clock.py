@@ -30,8 +30,8 @@ def wall_us() -> int:
 
 
 def known_s() -> int:
-    """Seconds since 1970, or 0 while the box does not know the time: before this software was
-    built, no clock is right.
+    """Seconds since 1970, or 0 while the box cannot know the time: before this software was built,
+    no clock is right.
     """
     now_s = int(time.time())
     return now_s if now_s >= _BUILT_S else 0

@@ -20,6 +20,7 @@ enum {
     STAMP_EVERY = 8
 };
 #define MEASURE_EVERY_NS 500000000
+#define CLOCK_KNOWN_EVERY_NS 1000000000
 #define STOP_WAIT_NS 10000000000
 
 typedef struct lane {
@@ -37,6 +38,8 @@ typedef struct lane {
     int64_t now_ns;   /* monotonic */
     int64_t now_us;   /* wall, as it was at the start plus the time that has run: never jumps (S6) */
     int64_t wall_us;  /* wall, as it is: for now() and max_ahead */
+    bool clock_known; /* else nothing is too far ahead of it (S8); looked at now and then */
+    int64_t known_at_ns;
     int64_t wall_start_us, mono_start_ns;
     uint64_t turned;   /* clock_ticks when the clock was read */
     uint64_t received; /* clock_ticks when the bytes at hand were read */

@@ -2,6 +2,7 @@
 #include "clock.h"
 
 #include <pthread.h>
+#include <sys/timex.h>
 #include <time.h>
 
 #if defined(__x86_64__)
@@ -24,6 +25,11 @@ int64_t clock_wall_us (void) {
     struct timespec now;
     clock_gettime (CLOCK_REALTIME, &now);
     return (int64_t) now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+bool clock_is_known (int64_t wall_us) {
+    struct timex asked = {.modes = 0};
+    return wall_us >= CLOCK_BUILT_US && adjtimex (&asked) != TIME_ERROR;
 }
 
 #if defined(__x86_64__)

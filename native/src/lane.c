@@ -55,6 +55,7 @@ lane_t *lane_new (int page_fd) {
     self->commit_every_ns = INT64_MAX;
     self->now_ns = self->mono_start_ns = clock_monotonic_ns();
     self->now_us = self->wall_us = self->wall_start_us = clock_wall_us();
+    self->clock_known = clock_is_known (self->wall_us);
     return self;
 }
 
@@ -223,11 +224,23 @@ static void read_mail (lane_t *self) {
 
 /* ---- the tick ---- */
 
+/* Now and then, whether the box knows the time: a boot in 1970 makes nobody's records come from the future. */
+static void look_at_clock (lane_t *self) {
+    if (self->now_ns < self->known_at_ns)
+        return;
+    self->known_at_ns = self->now_ns + CLOCK_KNOWN_EVERY_NS;
+    bool known = clock_is_known (self->wall_us);
+    if (known != self->clock_known)
+        lane_log (self, 20, known ? "the clock is set" : "the clock is not set: no record is too far ahead of it");
+    self->clock_known = known;
+}
+
 static void read_clock (lane_t *self) {
     if (!self->clock_given) {
         self->now_ns = clock_monotonic_ns();
         self->wall_us = clock_wall_us();
         self->now_us = self->wall_start_us + (self->now_ns - self->mono_start_ns) / 1000;
+        look_at_clock (self);
     }
     self->received = self->turned = clock_ticks();
     __atomic_store_n (&self->page->ticks, self->page->ticks + 1, __ATOMIC_RELAXED);
@@ -237,7 +250,7 @@ static void read_clock (lane_t *self) {
 }
 
 void lane_set_clock (lane_t *self, int64_t monotonic_ns, int64_t wall_us) {
-    self->clock_given = true;
+    self->clock_given = self->clock_known = true;
     self->now_ns = monotonic_ns;
     self->wall_us = self->now_us = wall_us;
 }

@@ -153,7 +153,8 @@ static void fill_meta (partition_t *self) {
 }
 
 static bool is_future (const source_t *source, int64_t time_us) {
-    return source->ahead_us >= 0 && time_us > source->flow->lane->wall_us + source->ahead_us;
+    const lane_t *lane = source->flow->lane;
+    return source->ahead_us >= 0 && time_us > lane->wall_us + source->ahead_us && lane->clock_known;
 }
 
 /* A decoded row: its time, its watermark, the flow's operators, what is due. */
