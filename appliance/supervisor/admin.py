@@ -23,7 +23,7 @@ class Admin:
         self,
         listener: socket.socket,
         wants_status: Callable[[], None],
-        wants_drain: Callable[[bool], None],
+        wants_drain: Callable[[bool], None] = lambda close: None,
     ) -> None:
         self._listener = listener
         self._wants_status = wants_status

@@ -108,9 +108,10 @@ class Lane:
         """The answer to POST_RESOLVE; empty when there is none."""
         lib.lane_mail_address(self._self, flow, index, sockaddr, len(sockaddr))
 
-    def mail_stop(self) -> None:
-        """Stop reading, finish what is read, end."""
-        lib.lane_mail_stop(self._self)
+    def mail_stop(self, close: bool = False) -> None:
+        """Stop reading, finish what is read, end. `close`: as if all sources had come to their ends:
+        open windows are closed."""
+        lib.lane_mail_stop(self._self, close)
 
     def mail_abort(self) -> None:
         """End now."""

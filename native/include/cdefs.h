@@ -353,7 +353,8 @@ void lane_mail_committed(lane_t *self, uint64_t cut);
 /* The oldest POST_RECORDS of a sink has been written. */
 void lane_mail_taken(lane_t *self, uint32_t flow, uint32_t sink);
 void lane_mail_address(lane_t *self, uint32_t flow, uint32_t sink, const char *address, size_t size);
-void lane_mail_stop(lane_t *self);
+/* Stop reading, finish what is read; `close`: as if all sources had ended. */
+void lane_mail_stop(lane_t *self, bool close);
 void lane_mail_abort(lane_t *self);
 
 /* Posts. The descriptor is readable while any wait. */

@@ -61,7 +61,7 @@ typedef struct lane {
 
     /* Ending. */
     bool once;
-    bool stopping;
+    bool stopping, closing;
     int64_t stop_by_ns;
     bool aborted;
     bool started;

@@ -170,6 +170,7 @@ void lane_flush (lane_t *self) {
 static void read_letter (lane_t *self, const letter_t *letter) {
     if (letter->kind == LETTER_STOP) {
         self->stopping = true;
+        self->closing |= letter->number != 0;
         return;
     }
     if (letter->kind == LETTER_ABORT) {
@@ -365,10 +366,21 @@ static bool is_delivered (const lane_t *self) {
     return true;
 }
 
+/* Everything open is closed, as at the end of a bounded input. */
+static void close_sources (lane_t *self) {
+    self->closing = false;
+    for (uint32_t f = 0; f < self->flow_count; f++)
+        for (uint32_t i = 0; i < self->flows[f]->source_count; i++)
+            source_end_chunks (&self->flows[f]->sources[i]);
+    lane_flush (self);
+}
+
 static void stop_sources (lane_t *self) {
     for (uint32_t f = 0; f < self->flow_count; f++)
         for (uint32_t i = 0; i < self->flows[f]->source_count; i++)
             source_stop (&self->flows[f]->sources[i]);
+    if (self->closing)
+        close_sources (self);
     if (!self->stop_by_ns)
         self->stop_by_ns = self->now_ns + STOP_WAIT_NS;
 }
@@ -520,7 +532,7 @@ void lane_mail_committed (lane_t *self, uint64_t cut) { send_plain (self, LETTER
 void lane_mail_taken (lane_t *self, uint32_t flow, uint32_t sink) {
     send_plain (self, LETTER_TAKEN, flow, sink, 0);
 }
-void lane_mail_stop (lane_t *self) { send_plain (self, LETTER_STOP, 0, 0, 0); }
+void lane_mail_stop (lane_t *self, bool close) { send_plain (self, LETTER_STOP, 0, 0, close); }
 void lane_mail_abort (lane_t *self) { send_plain (self, LETTER_ABORT, 0, 0, 0); }
 
 void lane_mail_address (lane_t *self, uint32_t flow, uint32_t sink, const char *address, size_t size) {
