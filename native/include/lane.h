@@ -61,7 +61,8 @@ typedef struct lane {
 
     /* Ending. */
     bool once;
-    bool stopping, closing;
+    bool stopping;
+    bool closes; /* and what is open is closed first */
     int64_t stop_by_ns;
     bool aborted;
     bool started;

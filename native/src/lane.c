@@ -170,7 +170,7 @@ void lane_flush (lane_t *self) {
 static void read_letter (lane_t *self, const letter_t *letter) {
     if (letter->kind == LETTER_STOP) {
         self->stopping = true;
-        self->closing |= letter->number != 0;
+        self->closes |= letter->number != 0;
         return;
     }
     if (letter->kind == LETTER_ABORT) {
@@ -368,7 +368,7 @@ static bool is_delivered (const lane_t *self) {
 
 /* Everything open is closed, as at the end of a bounded input. */
 static void close_sources (lane_t *self) {
-    self->closing = false;
+    self->closes = false;
     for (uint32_t f = 0; f < self->flow_count; f++)
         for (uint32_t i = 0; i < self->flows[f]->source_count; i++)
             source_end_chunks (&self->flows[f]->sources[i]);
@@ -379,7 +379,7 @@ static void stop_sources (lane_t *self) {
     for (uint32_t f = 0; f < self->flow_count; f++)
         for (uint32_t i = 0; i < self->flows[f]->source_count; i++)
             source_stop (&self->flows[f]->sources[i]);
-    if (self->closing)
+    if (self->closes)
         close_sources (self);
     if (!self->stop_by_ns)
         self->stop_by_ns = self->now_ns + STOP_WAIT_NS;
