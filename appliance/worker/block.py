@@ -26,7 +26,7 @@ class Block:
     """`data`: the results. Of a placed sink as they will stand there, from the byte `place` on; of
     the others each as a packed bin, one behind the other.
 
-    `shards` (a byte a record) and `first` (the number of a shard's first record in this block) are
+    `stream` and `epoch` are those of the run that made it. `shards` (a byte a record) and `first` (the number of a shard's first record in this block) are
     empty unless the sink's records are numbered. `made_s`: seconds since 1970 by the box's clock
     when it was committed; only a bound on age looks at it.
     """
@@ -34,6 +34,7 @@ class Block:
     data: bytes
     made_s: int
     place: int = -1
+    stream: bytes = b""
     epoch: int = 0
     shards: bytes = b""
     first: Mapping[int, int] | None = None
@@ -41,7 +42,8 @@ class Block:
     def pack(self) -> bytes:
         first = [[shard, number] for shard, number in (self.first or {}).items()]
         packed = msgpack.packb(
-            [self.made_s, self.place, self.epoch, first, self.shards, self.data], use_bin_type=True
+            [self.made_s, self.place, self.stream, self.epoch, first, self.shards, self.data],
+            use_bin_type=True,
         )
         assert isinstance(packed, bytes)
         return packed
@@ -50,13 +52,13 @@ class Block:
     def unpack(cls, packed: bytes) -> Block:
         """BlockDamaged when it is none."""
         try:
-            made_s, place, epoch, first, shards, data = msgpack.unpackb(
+            made_s, place, stream, epoch, first, shards, data = msgpack.unpackb(
                 packed, max_bin_len=BLOCK_MAX_BYTES, max_array_len=SHARD_COUNT
             )
             numbers = {int(shard): int(number) for shard, number in first}
-            if not (isinstance(data, bytes) and isinstance(shards, bytes)):
+            if not all(isinstance(part, bytes) for part in (stream, shards, data)):
                 raise ValueError("its parts are of other types")
-            return cls(data, int(made_s), int(place), int(epoch), shards, numbers)
+            return cls(data, int(made_s), int(place), stream, int(epoch), shards, numbers)
         except (ValueError, TypeError, msgpack.UnpackException) as error:
             raise BlockDamaged(f"a spool block cannot be read: {error}") from error
 
@@ -74,9 +76,9 @@ class Block:
             raise BlockDamaged("a spool block's records and shards do not fit together")
         return found
 
-    def batch(self, stream: bytes) -> Batch:
+    def batch(self) -> Batch:
         """For a sink that keeps numbers."""
-        return Batch(stream, self.epoch, self.first or {}, self.shards, self.records())
+        return Batch(self.stream, self.epoch, self.first or {}, self.shards, self.records())
 
 
 def number(shards: bytes, following: dict[int, int]) -> dict[int, int]:

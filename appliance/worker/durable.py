@@ -85,7 +85,8 @@ class Durable:
         if end.spooled and place >= 0:
             sink.place += len(part.block)
         first = number(part.shards, sink.following) if part.shards else None
-        return Block(part.block, clock.known_s(), place, self.record.epoch, part.shards, first)
+        stream, epoch = self.record.stream, self.record.epoch
+        return Block(part.block, clock.known_s(), place, stream, epoch, part.shards, first)
 
     def committed(self, blocks: Mapping[str, tuple[int, bytes]]) -> None:
         """The block of each sink is in the store, under this number."""

@@ -9,7 +9,7 @@ is exported. What is damaged is reported, and the flow begins a new history.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,9 @@ def recover(
     StateRefused lists everything that stands in the way, of all flows.
     """
     records = store.records()
-    made = [_begin(store, flow, records.get(flow.name), job, log) for flow in flows]
+    notes = DamageNotes(Path(job.store))
+    notes.add((found.flow, found.text) for found in store.damage)
+    made = [_begin(store, flow, records.get(flow.name), notes, job, log) for flow in flows]
     refused = [line for recovered, lines in made for line in lines]
     if refused:
         raise StateRefused("\n".join(refused))
@@ -71,6 +73,9 @@ def recover(
         Commit((), {one.durable.name: one.durable.record.pack() for one in recovered}, (), {})
     )
     points.reach("epoch.after")
+    for one in recovered:
+        if notes.of(one.durable.name):
+            notes.accept(one.durable.name)
     for index, (flow, one) in enumerate(zip(flows, recovered, strict=True)):
         _restore_spools(store, one.durable, lane, index, log)
         if one.resumed:
@@ -78,14 +83,62 @@ def recover(
     return recovered
 
 
+class DamageNotes:
+    """Damage that nobody has accepted yet: the store is made sound when it is opened, so that what
+    was lost would be forgotten with the next start. One line each in a file beside the store.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "damage.txt"
+        self._notes: list[tuple[str, str]] = []
+        if self._path.exists():
+            for line in self._path.read_text("utf-8", "replace").splitlines():
+                flow, _, text = line.partition("\t")
+                self._notes.append((flow, text))
+
+    def add(self, notes: Iterable[tuple[str, str]]) -> None:
+        """More of it; flow "" is all of them."""
+        fresh = [note for note in notes if note not in self._notes]
+        if fresh:
+            self._notes += fresh
+            self._write()
+
+    def of(self, flow: str) -> list[str]:
+        """What was lost of a flow."""
+        return [text for owner, text in self._notes if owner in ("", flow)]
+
+    def accept(self, flow: str) -> None:
+        """The flow goes on without it."""
+        self._notes = [note for note in self._notes if note[0] not in ("", flow)]
+        self._write()
+
+    def _write(self) -> None:
+        if not self._notes:
+            self._path.unlink(missing_ok=True)
+            return
+        fresh = self._path.with_suffix(".new")
+        with fresh.open("w", encoding="utf-8") as out:
+            for flow, text in self._notes:
+                line = " ".join(text.split())
+                out.write(f"{flow}\t{line}\n")
+            out.flush()
+            os.fsync(out.fileno())
+        fresh.replace(self._path)
+
+
 # ---- what there is, and whether it fits ----
 
 
 def _begin(
-    store: Store, flow: LoadedFlow, packed: bytes | None, job: Job, log: Logger
+    store: Store,
+    flow: LoadedFlow,
+    packed: bytes | None,
+    notes: DamageNotes,
+    job: Job,
+    log: Logger,
 ) -> tuple[Recovered, list[str]]:
     """The flow's record, brought up to what the flow is now, and what stands in the way."""
-    record, refused = _read(store, flow, packed, job, log)
+    record, refused = _read(store, flow, packed, notes, job, log)
     resumed = record is not None
     if record is None:
         record = FlowRecord(os.urandom(STREAM_BYTES))
@@ -99,11 +152,16 @@ def _begin(
 
 
 def _read(
-    store: Store, flow: LoadedFlow, packed: bytes | None, job: Job, log: Logger
+    store: Store,
+    flow: LoadedFlow,
+    packed: bytes | None,
+    notes: DamageNotes,
+    job: Job,
+    log: Logger,
 ) -> tuple[FlowRecord | None, list[str]]:
     """The stored record; None for a flow without a history. Damage ends the old history, once
     somebody has accepted that."""
-    damage = [found.text for found in store.damage if found.flow in ("", flow.name)]
+    damage = []
     record = None
     if packed is not None:
         try:
@@ -112,6 +170,8 @@ def _read(
             damage.append(str(error))
     elif store.steps(flow.name):
         damage.append("its positions and numbers are lost")
+    notes.add((flow.name, text) for text in damage)
+    damage = notes.of(flow.name)
     if not damage:
         return record, []
     if not (job.accept_damage or flow.open.plan.settings.on_damage == "continue"):

@@ -147,7 +147,7 @@ class SenderThread(threading.Thread):
         if self._spool.count > SPOOL_LIVE_COUNT:
             self._leaving.wait(self._rate.wait_s(len(records)))
         if isinstance(connector, connect.Numbered):
-            connector.write_batch(block.batch(self._resume.stream))
+            connector.write_batch(block.batch())
         elif records:
             connector.write(records)
         self.sent_records += len(records)

@@ -131,12 +131,12 @@ class Remote(Plain):
 
 
 def test_a_block_comes_back_as_it_was() -> None:
-    made = Block(b"\xc4\x01a\xc4\x01b", 7, 20, 3, b"\x05\x3f", {5: 9, 63: 1})
+    made = Block(b"\xc4\x01a\xc4\x01b", 7, 20, b"s" * 16, 3, b"\x05\x3f", {5: 9, 63: 1})
     assert Block.unpack(made.pack()) == made
     assert made.records() == [b"a", b"b"]
 
 
-@pytest.mark.parametrize("packed", [b"", b"\x01", b"\xc1", block(b"a")[:-1], b"\x96" + b"\xc0" * 6])
+@pytest.mark.parametrize("packed", [b"", b"\x01", b"\xc1", block(b"a")[:-1], b"\x97" + b"\xc0" * 7])
 def test_bytes_that_are_no_block_are_refused(packed: bytes) -> None:
     with pytest.raises(BlockDamaged):
         Block.unpack(packed)
@@ -182,7 +182,10 @@ def test_a_placed_block_stands_at_its_place_and_counts_once_it_is_synced() -> No
 def test_what_was_not_confirmed_is_sent_again_under_the_same_numbers(
     breaks_after: int, confirms: int
 ) -> None:
-    blocks = [block(b"%d" % n, epoch=3, shards=b"\x07", first={7: n}) for n in range(1, 5)]
+    blocks = [
+        block(b"%d" % n, stream=b"s" * 16, epoch=3, shards=b"\x07", first={7: n})
+        for n in range(1, 5)
+    ]
     spool, _ = spool_of(blocks)
     sink = Remote(breaks_after, confirms)
     send(sink, spool)
