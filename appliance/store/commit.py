@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from appliance import points
 from appliance.limits import STORE_SECTION_MAX_COUNT
 from appliance.store.entries import FlowEntry, Head, SpoolRange
 from appliance.store.environment import Writing
@@ -190,7 +191,9 @@ class CutPlan:
         for cut in sorted(self._dropped):
             draft.drop_delta(contents.index.deltas[cut])
         for merge in self.merges:
+            points.reach("merge.before")
             draft.set_base(merge, contents.index.shard((merge.flow, merge.shard)).base)
+            points.reach("merge.after")
         seqs = tuple(draft.append(block) for block in commit.spools)
         if self._delta is not None:
             for key, value in blocks(delta_prefix(self.cut), self._data):

@@ -20,6 +20,7 @@ from typing import TypeAlias, TypeVar
 import lmdb
 import lmdb.verify
 
+from appliance import points
 from appliance.limits import STORE_MAP_FIRST_BYTES, STORE_READER_MAX_COUNT
 from appliance.store.failures import DiskFull, StoreFailed
 
@@ -131,6 +132,7 @@ class Environment:
             raise StoreFailed(self._failed)
         while True:
             try:
+                points.reach("transaction.before")
                 with self._env.begin(write=True) as transaction:
                     result = work(transaction)
                 return result

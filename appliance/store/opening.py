@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from appliance import points
 from appliance.store.commit import Contents, Draft
 from appliance.store.entries import FORMAT, Head, newer_format
 from appliance.store.environment import Environment, structure_faults
@@ -73,7 +74,9 @@ def _create(folder: Path, identity: str) -> None:
         finally:
             environment.close()
 
+    points.reach("create.before")
     create(folder, fill)
+    points.reach("create.after")
 
 
 def _check_stamp(folder: Path, identity: str) -> list[Damage]:
