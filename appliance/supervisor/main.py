@@ -190,7 +190,7 @@ class Supervisor:
             slot.stop(now_s)
 
     def _drain(self, close: bool) -> None:
-        """Somebody asks: stop reading, and end when everything is delivered, however long it takes."""
+        """Somebody asks: stop reading; end when everything is delivered, however long it takes."""
         self._log.info("draining", close=close)
         now_s = clock.monotonic_s()
         if self._stop_seen_s is None:

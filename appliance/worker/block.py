@@ -26,9 +26,10 @@ class Block:
     """`data`: the results. Of a placed sink as they will stand there, from the byte `place` on; of
     the others each as a packed bin, one behind the other.
 
-    `stream` and `epoch` are those of the run that made it. `shards` (a byte a record) and `first` (the number of a shard's first record in this block) are
-    empty unless the sink's records are numbered. `made_s`: seconds since 1970 by the box's clock
-    when it was committed; only a bound on age looks at it.
+    `stream` and `epoch` are those of the run that made it. `shards` (a byte a record) and `first`
+    (the number of a shard's first record in this block) are empty unless the sink's records are
+    numbered. `made_s`: seconds since 1970 by the box's clock when it was committed; only a bound on
+    age looks at it.
     """
 
     data: bytes

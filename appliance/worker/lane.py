@@ -109,8 +109,8 @@ class Lane:
         lib.lane_mail_address(self._self, flow, index, sockaddr, len(sockaddr))
 
     def mail_stop(self, close: bool = False) -> None:
-        """Stop reading, finish what is read, end. `close`: as if all sources had come to their ends:
-        open windows are closed."""
+        """Stop reading, finish what is read, end. `close`: as if all sources had come to their
+        ends, so that open windows are closed."""
         lib.lane_mail_stop(self._self, close)
 
     def mail_abort(self) -> None:
