@@ -63,7 +63,9 @@ def _end(
     """The counters of a source or sink, with the connector behind it."""
     words = ends.get((role, entry["name"]), {})
     known = {
-        key: words[key] for key in ("kind", "label", "guarantee", "state", "spool") if key in words
+        key: words[key]
+        for key in ("kind", "label", "guarantee", "state", "spool", "counts")
+        if key in words
     }
     if words.get("connects"):  # a source that connects: its connection is its one partition
         known["connected"] = int(entry["partitions"] > 0)

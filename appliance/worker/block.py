@@ -27,7 +27,7 @@ class Block:
     the others each as a packed bin, one behind the other.
 
     `stream` and `epoch` are those of the run that made it. `shards` (a byte a record) and `first`
-    (the number of a shard's first record in this block) are empty unless the sink's records are
+    (the number of each shard's next record when this block begins) are empty unless the sink's records are
     numbered. `made_s`: seconds since 1970 by the box's clock when it was committed; only a bound on
     age looks at it.
     """
@@ -57,6 +57,8 @@ class Block:
                 packed, max_bin_len=BLOCK_MAX_BYTES, max_array_len=SHARD_COUNT
             )
             numbers = {int(shard): int(number) for shard, number in first}
+            if not numbers.keys() >= set(shards):
+                raise ValueError("a record has no number")
             if not all(isinstance(part, bytes) for part in (stream, shards, data)):
                 raise ValueError("its parts are of other types")
             return cls(data, int(made_s), int(place), stream, int(epoch), shards, numbers)
@@ -79,15 +81,19 @@ class Block:
 
     def batch(self) -> Batch:
         """For a sink that keeps numbers."""
-        return Batch(self.stream, self.epoch, self.first or {}, self.shards, self.records())
+        known = self.first or {}
+        first = {shard: known[shard] for shard in sorted(set(self.shards))}
+        return Batch(self.stream, self.epoch, first, self.shards, self.records())
 
 
 def number(shards: bytes, following: dict[int, int]) -> dict[int, int]:
-    """The first number of each shard in a block with these shards, from what follows for the sink;
-    `following` is moved on. Numbers begin at 1 (S21).
+    """The next number of each shard of a sink before a block with these shards; `following`, the
+    same after the blocks before it, is moved on. Numbers begin at 1 (S21).
     """
-    first: dict[int, int] = {}
-    for shard, count in Counter(shards).items():
-        first[shard] = following.get(shard, 1)
-        following[shard] = first[shard] + count
+    counts = Counter(shards)
+    for shard in counts:
+        following.setdefault(shard, 1)
+    first = dict(following)
+    for shard, count in counts.items():
+        following[shard] += count
     return first

@@ -248,7 +248,15 @@ class Mailroom:
 
     def _sender(self, end: OpenEnd, recovered: Recovered) -> SenderThread:
         durable = recovered.durable
-        resume = Resume(stream=durable.record.stream, epoch=durable.record.epoch)
+        end_of = dict(durable.record.sinks[end.name].following)
+        resume = Resume(
+            stream=durable.record.stream,
+            epoch=durable.record.epoch,
+            flow=end.flow,
+            sink=end.name,
+            first=recovered.oldest.get(end.name, end_of),
+            end=end_of,
+        )
         bounds = durable.plan.sinks[end.name].spool
         return SenderThread(end, durable.spools[end.name], bounds, resume, self._log, self._wake)
 
@@ -391,6 +399,8 @@ class Mailroom:
             words["connects"] = end.native is not None and end.native.kind == "connect"
         if thread is not None:
             words["state"] = thread.state
+        if isinstance(end.connector, connect.Telling):
+            words["counts"] = dict(end.connector.counts())
         if isinstance(thread, SenderThread):
             words["spool"] = thread.spool_words()
         return words

@@ -26,6 +26,7 @@ from appliance.worker.durable import Durable
 from appliance.worker.job import Job
 from appliance.worker.lane import Lane
 from appliance.worker.loading import LoadedFlow
+from appliance.worker.opening import OpenEnd
 from appliance.worker.record import STREAM_BYTES, FlowRecord, Names, RecordUnreadable, SinkRecord
 from appliance.worker.spool import Spool
 
@@ -38,13 +39,15 @@ class StateRefused(EnvironmentFailure):
 
 @dataclass
 class Recovered:
-    """What recovery gives the worker: a flow's durable side, and the positions of sources that are
-    read by threads, by source and partition.
+    """What recovery gives the worker: a flow's durable side; the positions of sources that are read
+    by threads, by source and partition; and for each sink with numbered results the oldest numbers
+    that its spool still holds.
     """
 
     durable: Durable
     positions: dict[str, dict[str, bytes]] = field(default_factory=dict)
     resumed: bool = False
+    oldest: dict[str, dict[int, int]] = field(default_factory=dict)
 
 
 def recover(
@@ -77,7 +80,7 @@ def recover(
         if notes.of(one.durable.name):
             notes.accept(one.durable.name)
     for index, (flow, one) in enumerate(zip(flows, recovered, strict=True)):
-        _restore_spools(store, one.durable, lane, index, log)
+        _restore_spools(store, one, lane, index, log)
         if one.resumed:
             _restore_lane(store, flow, one, lane, index, log)
     return recovered
@@ -297,7 +300,8 @@ def _positions(flow: LoadedFlow, record: FlowRecord) -> dict[str, dict[str, byte
     return found
 
 
-def _restore_spools(store: Store, durable: Durable, lane: Lane, index: int, log: Logger) -> None:
+def _restore_spools(store: Store, one: Recovered, lane: Lane, index: int, log: Logger) -> None:
+    durable = one.durable
     for end, planned in zip(durable.open.sinks, durable.plan.sinks.values(), strict=True):
         if not end.spooled:
             continue
@@ -308,27 +312,32 @@ def _restore_spools(store: Store, durable: Durable, lane: Lane, index: int, log:
         spool = Spool(durable.name, end.name, store, planned.spool, press)
         info = store.spool(durable.name, end.name)
         spool.restore(info.first_seq, info.next_seq, info.bytes)
-        _check_place(store, durable, end, spool, log)
+        _look_at_oldest(store, one, end, spool, log)
         durable.spools[end.name] = spool
 
 
-def _check_place(store: Store, durable: Durable, end: Any, spool: Spool, log: Logger) -> None:
-    """A file that has become shorter since: nothing is put back, what is new goes to its end."""
-    sink = durable.record.sinks[end.name]
-    if sink.place < 0:
-        return
+def _look_at_oldest(store: Store, one: Recovered, end: OpenEnd, spool: Spool, log: Logger) -> None:
+    """What the oldest block that waits says about its sink."""
+    sink = one.durable.record.sinks[end.name]
     expected = sink.place
     if not spool.is_empty:
-        packed = store.read_block(durable.name, end.name, spool.first)
-        expected = Block.unpack(packed).place if packed is not None else expected
+        packed = store.read_block(end.flow, end.name, spool.first)
+        try:
+            block = Block.unpack(packed or b"")
+            expected = block.place
+            if block.first:
+                one.oldest[end.name] = dict(block.first)
+        except BlockDamaged as error:
+            log.error("undelivered results are damaged", flow=end.flow, sink=end.name, error=error)
     if end.size >= expected:
         return
+    # A file has become shorter since: nothing is put back, what is new goes to its end.
     if spool.is_empty:
         sink.place = end.size
     log.error(
         "a file has become shorter than what was written to it"
         + ("; results go on at its end" if spool.is_empty else "; its missing part reads as zeros"),
-        flow=durable.name,
+        flow=end.flow,
         sink=end.name,
         bytes=end.size,
         expected=expected,
