@@ -13,6 +13,7 @@ COMMANDS = {
     "check": "Find every fault of flow files at once.",
     "explain": "Show what would run, where, and with which guarantees.",
     "list": "List connectors, functions and aggregates.",
+    "send": "Send lines to a flow that acknowledges them.",
     "status": "Show how a running flow is doing.",
     "version": "Show the version.",
 }
