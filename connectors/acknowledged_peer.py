@@ -51,8 +51,9 @@ class State(Enum):
 class Peer:
     """A connection. Times are given by its owner, in seconds of any clock."""
 
-    def __init__(self, connection: socket.socket, now_s: float) -> None:
+    def __init__(self, connection: socket.socket, label: str, now_s: float) -> None:
         self.socket = connection
+        self.label = label  # where it comes from
         self.state = State.GREETING
         self.stream = ""
         self.next = 0  # the number that its next message must have

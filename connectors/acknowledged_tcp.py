@@ -28,6 +28,7 @@ from appliance import clock
 from appliance.connect import (
     Address,
     Chunk,
+    Log,
     Messages,
     address_text,
     listening_socket,
@@ -85,6 +86,7 @@ class AcknowledgedTcpSource(Messages):
         self._watched_s = 0.0
         self._never = threading.Event()
         self._counts: Counter[str] = Counter()
+        self._log: Log | None = None
 
     # ---- the contract ----
 
@@ -99,6 +101,8 @@ class AcknowledgedTcpSource(Messages):
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._read_s = clock.monotonic_s()
+        if self._log is not None:
+            self._log.info("listening", address=self.address)
 
     def read(self, limit: int) -> Chunk | None:
         until_s = clock.monotonic_s() + READ_WAIT_MAX_S
@@ -132,6 +136,9 @@ class AcknowledgedTcpSource(Messages):
 
     def replayable(self) -> bool:
         return True
+
+    def tell(self, log: Log) -> None:
+        self._log = log
 
     def counts(self) -> Mapping[str, int]:
         """`clients` there are now, after so many `connections`; `again`: messages that had come
@@ -174,7 +181,7 @@ class AcknowledgedTcpSource(Messages):
     def _accept(self) -> None:
         assert self._selector is not None and self._listener is not None
         try:
-            connection, _ = self._listener.accept()
+            connection, place = self._listener.accept()
         except OSError as error:
             # It has gone again, or we are out of descriptors: then it waits to be accepted, and so
             # do we, rather than ask without end. The others go on.
@@ -183,7 +190,7 @@ class AcknowledgedTcpSource(Messages):
                 self._never.wait(READ_WAIT_MAX_S)
             return
         self._counts["connections"] += 1
-        peer = Peer(connection, self._now_s)
+        peer = Peer(connection, address_text(*place[:2]), self._now_s)
         if len(self._peers) >= ACKNOWLEDGED_CLIENT_MAX_COUNT:
             unknown = (State.GREETING, State.LEAVING)
             silent = [each for each in self._peers.values() if each.state in unknown]
@@ -371,6 +378,9 @@ class AcknowledgedTcpSource(Messages):
     def _refuse(self, peer: Peer, refused: Refused) -> None:
         """Tell it why, and listen to it no more; it is given a moment to read that."""
         self._counts[f"error:{refused.code}"] += 1
+        if self._log is not None:
+            words = {"code": refused.code, "reason": refused}
+            self._log.warning("client refused", peer=peer.label, stream=peer.stream, **words)
         self._forget(peer)
         alive = peer.say({"kind": "error", "code": refused.code, "text": str(refused)}, self._now_s)
         peer.leave(self._now_s)
