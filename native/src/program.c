@@ -432,6 +432,8 @@ static void load_ops (loader_t *self, const value_t *document) {
         if (!op->window && !op->python)
             complain (self, "timed");
     }
+    if (self->good && !flow_link (flow))
+        complain (self, "no memory");
 }
 
 static void load_errors (loader_t *self, const value_t *document) {
@@ -531,6 +533,7 @@ flow_t *flow_new (struct lane *lane, uint32_t index, const char *document, size_
 static void free_op (op_t *op) {
     free (op->code);
     free (op->slots);
+    free (op->tests);
     free (op->next.ops);
     free (op->late.ops);
     window_destroy (&op->window);
