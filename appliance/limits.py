@@ -385,6 +385,9 @@ STORE_QUARANTINE_MAX_BYTES = 64 << 20
 #: Damaged stores that were set aside under names of their own, before an operator must look.
 STORE_SET_ASIDE_MAX_COUNT = 100
 
+#: A damaged store is made again in transactions of so many bytes.
+STORE_REBUILD_BATCH_BYTES = 16 << 20
+
 #: What one opening lists of damage; the rest is counted in its last line.
 STORE_DAMAGE_MAX_COUNT = 1000
 

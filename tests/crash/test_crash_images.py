@@ -28,15 +28,15 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", TRACES)
 def test_every_crash_image_opens_with_what_was_acknowledged(
-    name: str, shim: Path, tmp_path: Path
+    name: str, shim: Path, quick_path: Path
 ) -> None:
-    run(shim, ["trace", str(tmp_path / "traced"), name], tmp_path / "trace")
-    models = expected(name, tmp_path)
-    operations = read_trace(tmp_path / "trace")
-    folder = tmp_path / "image"
+    run(shim, ["trace", str(quick_path / "traced"), name], quick_path / "trace")
+    models = expected(name, quick_path)
+    operations = read_trace(quick_path / "trace")
+    folder = quick_path / "image"
     count = 0
     for image in images(operations, RANDOM_COUNT, seed=4):
-        shutil.copytree(tmp_path / "traced", folder)
+        shutil.copytree(quick_path / "traced", folder)
         (folder / "data.mdb").write_bytes(image.data)
         what = f"{name}, operation {image.point}, {image.how}"
         check(folder, models[image.done : image.done + 2], what)
@@ -45,9 +45,9 @@ def test_every_crash_image_opens_with_what_was_acknowledged(
     assert count > 2 * len(models)
 
 
-def expected(name: str, tmp_path: Path) -> list[Model]:
+def expected(name: str, quick_path: Path) -> list[Model]:
     with patch.multiple("appliance.store.index", **SMALL_MERGES):
-        return histories(name, tmp_path / "undisturbed")
+        return histories(name, quick_path / "undisturbed")
 
 
 def check(folder: Path, models: list[Model], what: str) -> None:
@@ -66,6 +66,6 @@ def check(folder: Path, models: list[Model], what: str) -> None:
     store.close()
 
 
-def test_every_write_and_sync_may_fail(shim: Path, tmp_path: Path) -> None:
+def test_every_write_and_sync_may_fail(shim: Path, quick_path: Path) -> None:
     """ENOSPC is a full disk, tried again; EIO and short writes end the store, which opens again."""
-    assert "full" in run(shim, ["fail", str(tmp_path)])
+    assert "full" in run(shim, ["fail", str(quick_path)])

@@ -29,9 +29,12 @@ Act = Callable[[Store, Model], None]
 #: its bases are being merged; "spools" has few rows and large blocks.
 TRACES = {
     "mixed": (1, 24, 60, 20),
-    "growth": (2, 20, 4000, 120),
-    "spools": (3, 24, 10, 5),
+    "growth": (2, 16, 2000, 120),
+    "spools": (3, 20, 10, 5),
 }
+
+#: For what is done to a store many times over. "small" has blocks over several pages all the same.
+MORE_TRACES = {"short": (1, 8, 60, 20), "small": (8, 12, 600, 60)}
 
 
 #: With these, bases are merged every few cuts, and deltas dropped.
@@ -44,7 +47,7 @@ SMALL_MERGES = {
 
 def acts(name: str) -> Iterator[Act]:
     """The acts of a trace, the same each time."""
-    seed, count, keys, width = TRACES[name]
+    seed, count, keys, width = (TRACES | MORE_TRACES)[name]
     chance = random.Random(seed)
     for number in range(count):
         what = chance.random()
@@ -53,7 +56,7 @@ def acts(name: str) -> Iterator[Act]:
         elif what < 0.08:
             yield _drop_spool
         else:
-            grown = keys * (number + 1) // count if name == "growth" else keys
+            grown = keys * (number + 1) // count if name in ("growth", "small") else keys
             yield _cut(chance.randrange(1 << 30), grown, width, name == "spools")
 
 
@@ -137,7 +140,7 @@ def _mark(number: int) -> None:
 
 def fail_each(folder: Path) -> None:
     """Every write and every sync of one trace fails once, in each way."""
-    name = "mixed"
+    name = "short"
     shim = ctypes.CDLL(None)
     shim.shim_fail(0, 0, 0)
     models = histories(name, folder / "counted")
