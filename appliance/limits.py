@@ -282,6 +282,13 @@ LOG_REPEAT_WINDOW_S = 10.0
 #: Different messages that the rate limit remembers; beyond them it forgets all and starts again.
 LOG_MESSAGE_MAX_COUNT = 1000
 
+#: One cut, in bytes: the lane gives up at the same size (CUT_BYTES_MAX). State and results of one
+#: interval on a box with less memory than this are far below.
+CUT_MAX_BYTES = 1 << 30
+
+#: Parts of one kind in a cut: a source has at most 10,000 partitions, a flow 62 sources.
+CUT_PART_MAX_COUNT = 1 << 20
+
 #: One log line, in bytes.
 LOG_LINE_MAX_BYTES = 8192
 

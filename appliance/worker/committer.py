@@ -44,14 +44,14 @@ def cut_positions(blocks: bytes) -> dict[tuple[int, int], dict[str, bytes]]:
     partition. The form is that of `docs/formats/cut.md`; states are passed over, not unpacked.
     """
     found: dict[tuple[int, int], dict[str, bytes]] = {}
-    unpacker = msgpack.Unpacker(strict_map_key=False, max_buffer_size=0)
+    unpacker = msgpack.Unpacker(max_buffer_size=0, unicode_errors="surrogateescape")
     unpacker.feed(blocks)
     for flow in range(unpacker.read_array_header()):
         for _ in range(unpacker.read_map_header()):
-            if unpacker.unpack() != "positions":
+            if unpacker.unpack() != "partitions":
                 unpacker.skip()
                 continue
             for source, partition, position, *_ in unpacker.unpack():
-                if isinstance(position, bytes):
+                if isinstance(position, bytes) and isinstance(partition, str):
                     found.setdefault((flow, source), {})[partition] = position
     return found

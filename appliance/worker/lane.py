@@ -52,9 +52,29 @@ class Lane:
             self._self, program, len(program), address(functions), once, message, _MESSAGE_BYTES
         )
         if index < 0:
-            text = ffi.string(message).decode("utf-8", "replace")
-            raise BettongError(f"the lane refused its program: {text}")
+            raise BettongError(f"the lane refused its program: {_text(message)}")
         return index
+
+    def restore(self, flow: int, document: bytes) -> None:
+        """Let a loaded flow go on from a cut, before the lane starts: `FlowPositions.pack()`.
+
+        BettongError when it is not this flow's; the lane can then only be destroyed.
+        """
+        message = ffi.new("char[]", _MESSAGE_BYTES)
+        if not lib.lane_restore(self._self, flow, document, len(document), message, _MESSAGE_BYTES):
+            raise BettongError(f"the positions of a flow were refused: {_text(message)}")
+
+    def restore_rows(self, flow: int, op: int, rows: bytes) -> None:
+        """State rows of one operator, after `restore` and before the lane starts: any number of
+        times, in any order, each key once and no tombstones.
+
+        BettongError when they are not this operator's; the lane can then only be destroyed.
+        """
+        message = ffi.new("char[]", _MESSAGE_BYTES)
+        if not lib.lane_restore_rows(
+            self._self, flow, op, rows, len(rows), message, _MESSAGE_BYTES
+        ):
+            raise BettongError(f"the state of a step was refused: {_text(message)}")
 
     def run(self) -> int:
         """Run to the lane's end (an `enum lane_end`); the GIL is given back meanwhile."""
@@ -103,6 +123,10 @@ class Lane:
     def mail_taken(self, flow: int, sink: int) -> None:
         """A sink written in Python has taken the oldest list of records posted to it."""
         lib.lane_mail_taken(self._self, flow, sink)
+
+    def mail_spool(self, flow: int, sink: int, full: bool) -> None:
+        """The spool of a sink has no more room, or has room again."""
+        lib.lane_mail_spool(self._self, flow, sink, full)
 
     def mail_address(self, flow: int, index: int, sockaddr: bytes) -> None:
         """The answer to POST_RESOLVE; empty when there is none."""
@@ -157,6 +181,12 @@ class Lane:
         lib.lane_destroy(holder)
         self._self = ffi.NULL
         self._functions.clear()
+
+
+def _text(message: Any) -> str:
+    said = ffi.string(message)
+    assert isinstance(said, bytes)
+    return said.decode("utf-8", "replace")
 
 
 def _extension(code: int, data: bytes) -> object:

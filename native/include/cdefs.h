@@ -343,6 +343,13 @@ void lane_destroy(lane_t **self_p);
 int lane_load(lane_t *self, const char *program, size_t size, uintptr_t functions, bool once,
               char *message,
               size_t message_size);
+/* Go on from a cut (docs/formats/cut.md, "Going on"): after lane_load and before the lane starts, first the flow's
+ * positions, then its state rows, any number of times an operator. False with a message: it is not this flow's; the
+ * lane is then of no more use. */
+bool lane_restore(lane_t *self, uint32_t flow, const char *document, size_t size, char *message,
+                  size_t message_size);
+bool lane_restore_rows(lane_t *self, uint32_t flow, uint32_t op, const char *rows, size_t size, char *message,
+                       size_t message_size);
 /* Run until the lane ends. Called on a threading.Thread, without the GIL. Returns enum lane_end. */
 int lane_run(lane_t *self);
 /* For tests: give the clock and take one turn; never blocks. */
@@ -357,6 +364,8 @@ void lane_mail_end(lane_t *self, uint32_t flow, uint32_t source);
 void lane_mail_committed(lane_t *self, uint64_t cut);
 /* The oldest POST_RECORDS of a sink has been written. */
 void lane_mail_taken(lane_t *self, uint32_t flow, uint32_t sink);
+/* The spool of a sink has no more room, or has room again. */
+void lane_mail_spool(lane_t *self, uint32_t flow, uint32_t sink, bool full);
 void lane_mail_address(lane_t *self, uint32_t flow, uint32_t sink, const char *address, size_t size);
 void lane_mail_stop(lane_t *self);
 void lane_mail_abort(lane_t *self);

@@ -94,6 +94,9 @@ csv_decoder_t *csv_decoder_new (const value_t *map, const fields_t *fields, faul
 void csv_decoder_destroy (csv_decoder_t **self_p);
 format_state_t *csv_decoder_open (const csv_decoder_t *self);
 void csv_decoder_close (format_state_t **state_p);
+bool csv_decoder_freeze (const format_state_t *state, buffer_t *out);
+bool csv_decoder_thaw (const csv_decoder_t *self, format_state_t *state, const char *bytes, size_t size,
+                       fault_t *fault);
 enum decoded csv_decode (const csv_decoder_t *self, format_state_t *state, char *text, uint32_t size,
                          value_t *row, arena_t *scratch, fault_t *fault);
 

@@ -21,6 +21,12 @@ void format_destroy (format_t **self_p);
 format_state_t *format_open (const format_t *self);
 void format_close (const format_t *self, format_state_t **state_p);
 
+/* What a cut keeps of a partition's state, appended to `out` (nothing for formats that need none); and back, into a
+ * state that is new. False: no memory, or bytes that are not this format's. */
+bool format_freeze (const format_t *self, const format_state_t *state, buffer_t *out);
+bool format_thaw (const format_t *self, format_state_t *state, const char *bytes, size_t size,
+                  fault_t *fault);
+
 /* enum decoded is in cdefs.h. DECODED_NOTHING: a header, an empty line. The declared types are for the
  * caller to check (fields_check). A state may be shared by formats that differ in their fields only. */
 enum decoded format_decode (const format_t *self, format_state_t *state, char *text, uint32_t size,

@@ -66,14 +66,15 @@ typedef struct op {
     pystep_t *python;
     const layout_t *layout; /* of the record as it enters the step; of the sink's record for an emit */
     branches_t late;
-    fields_t *fields; /* a Python step's results */
-    uint64_t sources; /* a set: which sources reach a step that watches event time */
-    uint16_t to;      /* each: the element */
-    uint16_t key_out; /* the key register of a window's results */
-    bool timed;       /* watches event time: a window, or a Python step with timers */
-    bool arrival;     /* its timers follow the tick's clock */
-    bool instant;     /* a window that answers every record, at that record's time; else S29 */
-    uint64_t bytes;   /* of its state, as last measured: no other thread may walk what the lane changes */
+    fields_t *fields;   /* a Python step's results */
+    uint64_t sources;   /* a set: which sources reach a step that watches event time */
+    uint16_t to;        /* each: the element */
+    uint16_t key_out;   /* the key register of a window's results */
+    bool timed;         /* watches event time: a window, or a Python step with timers */
+    bool arrival;       /* its timers follow the tick's clock */
+    bool instant;       /* a window that answers every record, at that record's time; else S29 */
+    uint64_t bytes;     /* of its state, as last measured: no other thread may walk what the lane changes */
+    section_t *section; /* a Python step's with state: its rows in the cut under way */
 } op_t;
 
 enum {
@@ -130,6 +131,8 @@ typedef struct flow {
     int64_t due; /* the smallest of theirs */
     uint64_t ignored;
     bool stop_on_error;
+    bool restored; /* goes on from a cut, which was made at `restored_us` of its lane's clock */
+    int64_t restored_us;
     bool stopped; /* by on_error = "stop", or by MemoryError or KeyboardInterrupt in a user function */
     bool dirty;   /* something changed since the last cut */
     int64_t commit_every_us;
@@ -144,6 +147,7 @@ typedef struct flow {
     char *raw;
     uint32_t raw_size;
     bool raw_cut;        /* `raw` is only the head of the message */
+    uint32_t shard;      /* of the key that the record was last given, at first its partition's */
     int64_t lateness_us; /* watermark of its own partition as it stood before this record (S15) */
 
     /* The error output. */
@@ -194,6 +198,16 @@ void flow_advance (flow_t *self);
 void flow_settle (flow_t *self);
 /* Arrival-time timers; the next one due, INT64_MAX: none. */
 int64_t flow_advance_arrival (flow_t *self, int64_t now_us);
+
+/* positions.c: how far sources and steps have got, as members of a cut's map. */
+enum { POSITIONS_MEMBERS = 4 };
+bool flow_pack_positions (flow_t *self, buffer_t *out);
+
+/* restore.c: the document of such a map, before the lane starts; its state rows, by operator; and at the start, when
+ * the lane's clock is known. False with a fault. */
+bool flow_restore (flow_t *self, const char *document, size_t size, fault_t *fault);
+bool flow_restore_rows (flow_t *self, uint32_t op, const char *rows, size_t size, fault_t *fault);
+bool flow_resume (flow_t *self, fault_t *fault);
 
 /* errors.c: set the record at hand aside. `step` names where; `layout` (the record as it entered the step) or,
  * when NULL, the raw bytes go along. `fault` says why, and is empty afterwards. */

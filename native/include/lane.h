@@ -21,6 +21,7 @@ enum {
 };
 #define MEASURE_EVERY_NS 500000000
 #define STOP_WAIT_NS 10000000000
+#define CUT_RETRY_NS 1000000000
 
 typedef struct lane {
     flow_t *flows[LANE_FLOWS_MAX];
@@ -38,6 +39,7 @@ typedef struct lane {
     int64_t now_us;   /* wall, as it was at the start plus the time that has run: never jumps (S6) */
     int64_t wall_us;  /* wall, as it is: for now() and max_ahead */
     int64_t wall_start_us, mono_start_ns;
+    int64_t ahead_us;  /* `now_us` never goes back behind the cut the lane was restored from */
     uint64_t turned;   /* clock_ticks when the clock was read */
     uint64_t received; /* clock_ticks when the bytes at hand were read */
 
@@ -52,9 +54,12 @@ typedef struct lane {
     bool cut_in_flight;
     bool cut_encoding; /* frozen, the Python states not all encoded yet */
     bool cut_wanted;   /* results ask for one before its time */
-    int64_t cut_at_ns;
+    bool cut_failed;   /* the last try had not the memory: said once */
+    int64_t cut_at_ns, cut_retry_ns;
     int64_t commit_every_ns;
-    buffer_t blocks, python_blocks;
+    buffer_t blocks;
+    size_t blocks_size; /* of the last cut: the next is about as large */
+    section_t section;  /* the rows of one step while they are frozen */
 
     /* Ending. */
     bool once;
@@ -92,6 +97,8 @@ void lane_log (lane_t *self, uint32_t level, const char *format, ...) __attribut
 /* At the end of every buffer: results to the sinks, counters published; the GIL back when it was held for long. */
 void lane_flush (lane_t *self);
 
+/* restore.c: at the start, the clock read: flows that were restored are as the cut had them. */
+bool lane_resume (lane_t *self);
 /* cut.c */
 bool lane_cut_freeze (lane_t *self);
 void lane_cut_encode (lane_t *self);

@@ -13,6 +13,7 @@ enum letter_kind {
     LETTER_COMMITTED,
     LETTER_TAKEN,
     LETTER_ADDRESS,
+    LETTER_SPOOL,
     LETTER_STOP,
     LETTER_ABORT
 };
@@ -71,6 +72,9 @@ typedef struct posts {
 
 bool posts_open (posts_t *self);
 void posts_close (posts_t *self);
+/* The same, but false leaves `data` to its owner. */
+bool posts_try (posts_t *self, uint32_t kind, uint32_t flow, uint32_t index, uint64_t number, char *data,
+                size_t size);
 /* `data` is malloc'ed and becomes the post's. */
 bool posts_send (posts_t *self, uint32_t kind, uint32_t flow, uint32_t index, uint64_t number, char *data,
                  size_t size);

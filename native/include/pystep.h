@@ -8,6 +8,7 @@
 #include "fields.h"
 #include "key.h"
 #include "layout.h"
+#include "section.h"
 
 typedef struct pystep pystep_t;
 
@@ -57,11 +58,24 @@ uint64_t pystep_bytes (const pystep_t *self); /* keys and timers; states by esti
 uint64_t pystep_unsaved (const pystep_t *self, const char **message);
 
 /* Freeze: dirty keys are listed (cheap); their states are encoded in slices: pystep_encode does up to `count` and
- * returns false while some are left; a state that is about to change is encoded first by pystep_run itself.
+ * returns false while some are left, or while there is no memory for the next; a state that is about to change is
+ * encoded first by pystep_run itself.
  * Rows are [shard, key bytes, state bytes | nil, timer: [time, order] | nil]: docs/formats/python-state.md.
  * `*rows` is raised by the number of keys listed. pystep_freeze is false when the last list is not done yet or
- * there is no memory: nothing is listed then. */
+ * there is no memory: nothing is listed then. A freeze is followed by pystep_settle, the keys are no longer dirty, or
+ * by pystep_unfreeze, as if it had not been. */
 bool pystep_freeze (pystep_t *self, uint64_t *rows);
-bool pystep_encode (pystep_t *self, uint32_t count, buffer_t *out);
+void pystep_settle (pystep_t *self);
+void pystep_unfreeze (pystep_t *self);
+bool pystep_encode (pystep_t *self, uint32_t count, section_t *out);
+/* Nothing of the last freeze is left to encode. */
+bool pystep_is_encoded (const pystep_t *self);
+bool pystep_is_keyed (const pystep_t *self);
+
+/* Rows of cuts, in any order, before the first event; the caller holds the GIL. They count as stored. False with a
+ * fault: they are not this step's, or its `decode` raised. */
+bool pystep_restore (pystep_t *self, const char *rows, size_t size, fault_t *fault);
+/* Timers that follow the lane's clock are due so much later: it stood still meanwhile (S6). */
+void pystep_shift (pystep_t *self, int64_t by_us);
 
 #endif

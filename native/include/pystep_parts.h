@@ -69,6 +69,7 @@ struct pystate {
     timers_t *timers;
     PyObject *factory;
     PyObject *encode;
+    PyObject *decode;   /* NULL: nothing can be restored */
     PyObject *on_timer; /* NULL: no timers */
     uint32_t on_timer_arity;
     bool arrival;

@@ -4,6 +4,7 @@
 
 #include "aggregate.h"
 #include "key.h"
+#include "section.h"
 
 typedef struct running running_t;
 
@@ -16,7 +17,9 @@ bool running_add (running_t *self, const bkey_t *key, value_t *row, int64_t time
                   fault_t *fault);
 uint64_t running_bytes (const running_t *self);
 uint64_t running_keys (const running_t *self);
-/* As window_freeze; a row is [shard, key bytes, accumulators]. */
-bool running_freeze (running_t *self, buffer_t *out, uint64_t *rows);
+/* As those of a window; a row is [shard, key bytes, accumulators]. */
+bool running_freeze (running_t *self, section_t *out);
+void running_settle (running_t *self);
+bool running_restore (running_t *self, const char *rows, size_t size, fault_t *fault);
 
 #endif

@@ -1,10 +1,14 @@
-/* sink.h: where results go. One sequence of bytes with four marks: what was sent, what may be sent, what the cut
- * in flight has frozen, what there is.
+/* sink.h: where results go.
+ *
+ * A sink sends natively what it is given: one sequence of bytes with four marks: what was sent, what may be sent, what
+ * the cut in flight has frozen, what there is.
  *
  *     0 ── sent ── released ── frozen ── size
  *
- * `immediate`: released is always size. Otherwise a cut sets frozen = size, and its commit sets released = frozen:
- * nothing leaves before the cut that holds it. */
+ * `immediate`: released is always size; a cut holds what the sink has not taken yet. Otherwise a cut sets frozen =
+ * size, and its commit sets released = frozen: nothing leaves before the cut that holds it.
+ *
+ * A spooled sink (SINK_SPOOL) only collects: a cut takes all there is, and what becomes of it is the spool's. */
 #ifndef BETTONG_SINK_H
 #define BETTONG_SINK_H
 
@@ -21,7 +25,8 @@ enum sink_kind {
     SINK_DATAGRAM,
     SINK_BLACKHOLE,
     SINK_RECORDS,
-    SINK_MEMORY
+    SINK_MEMORY,
+    SINK_SPOOL
 };
 enum connect_state { CONNECT_IDLE, CONNECT_RESOLVING, CONNECT_WAITING, CONNECT_OPENING, CONNECT_OPEN };
 
@@ -46,7 +51,11 @@ typedef struct sink {
     uint32_t name_size;
     uint8_t kind; /* enum sink_kind */
     bool immediate;
-    bool framed;      /* each record kept as a packed bin: datagrams and sinks written in Python */
+    bool framed;   /* each record kept as a packed bin: datagrams, sinks written in Python, spools that ask */
+    bool numbered; /* spooled: the shard of each record is kept */
+    bool drop_newest; /* spooled: when it is full, new results are refused instead of sources paused */
+    bool spool_full;  /* as the spool has said */
+    bool pended;      /* the last cut holds what it had not taken yet */
     bool started;     /* the encoder's */
     bool dirty;       /* something to flush at the end of the buffer */
     bool full;        /* pushes back */
@@ -55,9 +64,12 @@ typedef struct sink {
     encoder_t *encoder;
     buffer_t out;
     buffer_t record; /* one record being encoded, when framed */
+    buffer_t shards; /* a byte a record in `out`, when numbered */
+    uint64_t held;   /* records in `out`, when spooled */
     size_t sent, released, frozen;
-    /* Of a connection: the size of each record in `out`, where the next of them stands that is not wholly sent, and
-     * where that record begins in `out`. */
+    size_t taken; /* sinks written in Python: taken … sent is on its way */
+    /* Of a connection or a stream: the size of each record in `out`, where the next of them stands that is not wholly
+     * sent, and where that record begins in `out`. */
     buffer_t sizes;
     size_t sizes_next, whole;
     int fd;
@@ -80,9 +92,17 @@ void sink_start (sink_t *self);
 void sink_write (sink_t *self, const layout_t *layout);
 /* Send what may leave; never blocks. */
 void sink_flush (sink_t *self);
+/* How much of `out` will not be sent again, whatever happens to the receiver. */
+size_t sink_gone (sink_t *self);
+/* What a cut stores of it, appended to `out` (docs/formats/cut.md); false when there is no memory. */
+bool sink_pack (sink_t *self, buffer_t *out);
 /* A cut froze what there is; a cut was committed. */
 void sink_freeze (sink_t *self);
 void sink_release (sink_t *self);
+/* What an earlier run had not sent yet. False: not in the form of this sink. */
+bool sink_restore (sink_t *self, const value_t *pending);
+/* The spool has no more room, or has room again. */
+void sink_spool (sink_t *self, bool full);
 /* A turn: connecting, retries; the next moment to look again, monotonic ns. */
 int64_t sink_tick (sink_t *self, int64_t now_ns);
 void sink_ready (sink_t *self, uint32_t events);

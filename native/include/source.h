@@ -61,6 +61,9 @@ typedef struct partition {
     uint64_t base;  /* the position of data[0], in bytes since the partition began */
     char *position; /* of a source written in Python: as it gave it after the last whole chunk */
     uint32_t position_size, position_capacity;
+    char *identity; /* which file it is, as a cut keeps it */
+    uint32_t identity_size;
+    uint32_t shard; /* of its records until a key is made: its name's */
     frame_state_t frame;
     format_state_t *format;
     int64_t max_time_us; /* largest event time seen; INT64_MIN: none */
@@ -69,11 +72,15 @@ typedef struct partition {
     bool counted;     /* takes part in the minimum */
     bool idle;
     bool ended;
+    bool resumed;       /* it goes on from a cut */
     bool ready;         /* read in turns: a regular file that has not ended */
     uint32_t read_size; /* what the next read asks for */
     char peer[64];
     file_t file;
 } partition_t;
+
+/* Flags of a partition in a cut. */
+enum { PARTITION_COUNTED = 1, PARTITION_IDLE = 2, PARTITION_ENDED = 4 };
 
 typedef struct source {
     struct flow *flow;
@@ -113,8 +120,14 @@ typedef struct source {
     int64_t look_ns;      /* nobody becomes idle before */
     int64_t left_time_us; /* largest event time of the partitions that have gone; INT64_MIN: none */
     partition_t *lowest;  /* the partition that holds the minimum, when known */
+    bool resumed;         /* goes on from a cut … */
+    bool resumed_idle;    /* … in which all its partitions were idle */
 
     partition_t *partitions;
+    partition_t **known_last; /* while a cut is restored */
+    partition_t
+        *known; /* not read now: what a cut has of those that may come back, and those that have ended */
+    uint32_t known_count;
     uint32_t partition_count;
     uint32_t counted_count;
 
@@ -141,6 +154,7 @@ typedef struct source {
     uint32_t aside_count;
 
     uint64_t records, bytes, errors, future, accepted, refused;
+    uint64_t lost; /* bytes of unfinished messages whose partitions did not come back after a restart */
 } source_t;
 
 /* Process all whole messages in the partition's buffer; `last` when nothing will follow. */
@@ -151,11 +165,27 @@ partition_t *partition_new (source_t *source, const char *name, uint32_t name_si
 partition_t *partition_find (source_t *source, const char *name, uint32_t name_size);
 void partition_end (partition_t *self);
 void partition_drop (partition_t *self);
+/* Its descriptor closed, and out of its source's list. */
+void partition_leave (partition_t *self);
+/* Not in any list. */
+partition_t *partition_make (source_t *source, const char *name, uint32_t name_size);
+void partition_free (partition_t *self);
+
+/* Known partitions (partition_known.c): where a cut or the end of a partition has left them. */
+void partition_retire (partition_t *self);
+/* The one of this name, read again from where it was left; NULL: none is known, or it has ended and does not begin
+ * again. */
+partition_t *partition_resume (source_t *source, const char *name, uint32_t name_size, int fd);
+bool source_knows_ended (const source_t *self, const char *name, uint32_t name_size);
+/* At the start: partitions of a source written in Python are there at once; what cannot come back is let go. */
+void source_resume (source_t *self);
+void source_forget (source_t *self);
 
 /* Watermarks (watermark.c). */
 void source_saw (partition_t *self, int64_t time_us);
 void source_returned (partition_t *self);
 void source_refresh (source_t *self);
+int64_t source_before_late (const source_t *self, int64_t time_us);
 /* Idle partitions and moving on when all are idle; the next moment to look again, monotonic ns. */
 int64_t source_tick (source_t *self, int64_t now_ns, int64_t now_us);
 /* When the watermark, as it moves with the clock, will have reached the next that is due. What is due already waits

@@ -39,9 +39,15 @@ void table_clear (table_t *self);
 void table_mark (table_t *self, uint32_t index);
 /* The row has been visited, live, by a table_take_dirty that succeeded: a cut knows of it. */
 bool table_stored (const table_t *self, uint32_t index);
+/* As if such a visit had been: the row comes from a cut. */
+void table_set_stored (table_t *self, uint32_t index);
 /* bool table_visit_fn (void *context, const table_row_t *row, bool removed): see cdefs.h. */
 /* Visit dirty rows sorted by shard, within a shard tombstones first (a key may have come back since), then by
- * index; then the list is empty. False, and nothing forgotten, when `visit` said so or there is no memory. */
+ * index. False when `visit` said so or there is no memory. */
+bool table_visit_dirty (table_t *self, table_visit_fn *visit, void *context);
+/* The list is empty again. Only right after a visit that succeeded. */
+void table_forget_dirty (table_t *self);
+/* Both. Nothing is forgotten when the visit fails. */
 bool table_take_dirty (table_t *self, table_visit_fn *visit, void *context);
 
 #endif

@@ -19,6 +19,10 @@ void timers_destroy (timers_t **self_p);
 
 /* Set the row's timer; one that was set before is replaced. False when there is no memory: nothing changed. */
 bool timers_set (timers_t *self, uint32_t row, int64_t due_us);
+/* The timer of a row that has none, as a cut had it: what is set from now on comes after it. */
+bool timers_restore (timers_t *self, pending_timer_t timer);
+/* All of them later by so many microseconds. */
+void timers_shift (timers_t *self, int64_t by_us);
 /* Remove the row's timer; false when it has none. */
 bool timers_cancel (timers_t *self, uint32_t row);
 bool timers_get (const timers_t *self, uint32_t row, pending_timer_t *out);

@@ -4,6 +4,7 @@
 
 #include "aggregate.h"
 #include "key.h"
+#include "section.h"
 
 typedef struct window window_t;
 
@@ -45,10 +46,19 @@ void window_advance (window_t *self, int64_t watermark_us, value_t *row, arena_t
 uint64_t window_bytes (const window_t *self);
 uint64_t window_keys (const window_t *self); /* open (key, window) pairs */
 
-/* Dirty rows since the last freeze, sorted by shard; each a packed list
- * [shard, key bytes (bin), start, end, order, accumulators | nil when closed] (docs/formats/state-rows.md).
- * Appends to `out`; adds the number of rows to *rows. False, `out` and the dirty rows as they were, when there is no
- * memory. */
-bool window_freeze (window_t *self, buffer_t *out, uint64_t *rows);
+bool window_is_global (const window_t *self);
+
+/* Dirty rows since the last settle, sorted by shard; each a packed list
+ * [shard, key bytes (bin), start, end, order, accumulators | nil when closed] (docs/formats/state-rows.md), appended
+ * to `out`. False when there is no memory. */
+bool window_freeze (window_t *self, section_t *out);
+/* What was frozen is safe in a cut: right after a freeze that succeeded. Without it the next one has the same rows. */
+void window_settle (window_t *self);
+
+/* Rows as a freeze wrote them, but no tombstones, in any order; before the first record. They count as stored. False
+ * with a fault: the rows are not this step's. */
+bool window_restore (window_t *self, const char *rows, size_t size, fault_t *fault);
+/* After the last of them: `watermark_us` is how far the step had got. False when there is no memory. */
+bool window_resume (window_t *self, int64_t watermark_us);
 
 #endif

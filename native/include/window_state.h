@@ -17,6 +17,8 @@ typedef struct pane {
     table_t *table;
     struct pane *next; /* in the list of free, or of closed panes */
     bool stored;       /* some row of it is in a cut */
+    uint32_t *orders;  /* while rows are restored: the order of each, by index */
+    uint32_t orders_capacity;
 } pane_t;
 
 /* A row that a record of a hopping window goes into. */
@@ -91,7 +93,8 @@ void window_retire (window_t *self, pane_t *pane);
 void window_recycle (window_t *self, pane_t *pane);
 void window_free_panes (window_t *self);
 
-/* window_global.c */
+/* window_global.c. The multiple of `every` behind a watermark: when a global window speaks next. */
+int64_t window_next_due (const window_t *self, int64_t watermark_us);
 enum window_added window_global_add (window_t *self, const bkey_t *key, value_t *row, int64_t time_us,
                                      arena_t *scratch, window_emit_fn *emit, void *context, fault_t *fault);
 void window_global_advance (window_t *self, int64_t watermark_us, value_t *row, arena_t *scratch,

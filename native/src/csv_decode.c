@@ -13,6 +13,7 @@
 #include "codecs.h"
 #include "csv_columns.h"
 #include "pack.h"
+#include "row_read.h"
 
 struct csv_decoder {
     const fields_t *fields;
@@ -274,21 +275,24 @@ bool csv_delimiter (const value_t *map, char *delimiter, fault_t *fault) {
                       "a CSV delimiter is one ASCII character that is no part of a number");
 }
 
-static bool take_columns (csv_decoder_t *self, const value_t *list, fault_t *fault) {
-    uint32_t count;
+/* Columns by a list of their names; NULL with a fault. */
+static csv_columns_t *read_columns (const csv_decoder_t *self, const value_t *list, fault_t *fault) {
+    uint32_t count = 0;
+    csv_columns_t *columns = list->tag == TAG_LIST ? csv_columns_new (self->fields, fault) : NULL;
     if (list->tag != TAG_LIST)
-        return fault_set (fault, REASON_DECODE, "the columns of CSV are a list of names");
-    self->columns = csv_columns_new (self->fields, fault);
-    const char *p = pack_open (list, &count);
-    for (uint32_t i = 0; self->columns != NULL && i < count; i++) {
+        fault_set (fault, REASON_DECODE, "the columns of CSV are a list of names");
+    const char *p = columns != NULL ? pack_open (list, &count) : NULL;
+    bool good = columns != NULL;
+    for (uint32_t i = 0; good && i < count; i++) {
         value_t name;
         p = pack_read (p, list->p + list->size, &name);
-        if (p == NULL || name.tag != TAG_STR)
-            return fault_set (fault, REASON_DECODE, "the columns of CSV are a list of names");
-        if (!csv_columns_add (self->columns, name.p, name.size, fault))
-            return false;
+        good = p != NULL && name.tag == TAG_STR
+                   ? csv_columns_add (columns, name.p, name.size, fault)
+                   : fault_set (fault, REASON_DECODE, "the columns of CSV are a list of names");
     }
-    return self->columns != NULL && csv_columns_bind (self->columns, fault);
+    if (!good || !csv_columns_bind (columns, fault))
+        csv_columns_destroy (&columns);
+    return columns;
 }
 
 static bool is_empty (const value_t *list) {
@@ -308,7 +312,7 @@ csv_decoder_t *csv_decoder_new (const value_t *map, const fields_t *fields, faul
     bool named = pack_get (map, "columns", 7, &columns) && columns.tag != TAG_NULL && !is_empty (&columns);
     bool ok = csv_delimiter (map, &self->delimiter, fault);
     if (ok && named)
-        ok = take_columns (self, &columns, fault);
+        ok = (self->columns = read_columns (self, &columns, fault)) != NULL;
     else if (ok && !self->header)
         ok = fault_set (fault, REASON_DECODE, "CSV needs a header or the names of its columns");
     self->pattern = 0x0101010101010101u * (unsigned char) self->delimiter;
@@ -336,4 +340,29 @@ void csv_decoder_close (format_state_t **state_p) {
     csv_columns_destroy (&(*state_p)->columns);
     free (*state_p);
     *state_p = NULL;
+}
+
+/* ---- in a cut: [whether the header has been read, the names of its columns or nil] ---- */
+
+bool csv_decoder_freeze (const format_state_t *state, buffer_t *out) {
+    value_t started = value_bool (state->started), nil = value_null();
+    if (!pack_write_list (out, 2) || !pack_write (out, &started))
+        return false;
+    const csv_columns_t *columns = state->columns;
+    if (columns == NULL)
+        return pack_write (out, &nil);
+    return pack_write_list (out, columns->count) &&
+           buffer_put (out, columns->names.data, columns->names.size);
+}
+
+bool csv_decoder_thaw (const csv_decoder_t *self, format_state_t *state, const char *bytes, size_t size,
+                       fault_t *fault) {
+    value_t whole, parts[2];
+    if (pack_read (bytes, bytes + size, &whole) == NULL || !list_read (&whole, parts, 2) ||
+        parts[0].tag != TAG_BOOL)
+        return fault_set (fault, REASON_DECODE, "the header of a partition is malformed");
+    state->started = parts[0].i != 0;
+    if (value_is_null (&parts[1]) || self->columns != NULL)
+        return true;
+    return (state->columns = read_columns (self, &parts[1], fault)) != NULL;
 }

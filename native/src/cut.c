@@ -1,6 +1,7 @@
 /* cut.c: a consistent point of the worker. All stop at the end of the buffer at hand; positions, unfinished frames,
- * dirty rows and the marks of the sinks are frozen in one go; Python states are encoded in slices after it; then the
- * blocks go to the committer. One cut is in flight at a time. Its form is described in docs/formats/cut.md. */
+ * dirty rows and results are frozen in one go, all of it or, when there is no memory, nothing; Python states are
+ * encoded in slices after it; then the blocks go to the committer. One cut is in flight at a time. Its form is
+ * described in docs/formats/cut.md. */
 #include <stdlib.h>
 
 #include "lane.h"
@@ -15,136 +16,178 @@ static bool put_bytes (buffer_t *out, const char *bytes, size_t size) {
     return pack_write (out, &value);
 }
 
-/* [source, partition, position, unfinished bytes, largest event time]: after the restart the source goes on exactly
- * behind `position`, and the framer is given the unfinished bytes first. */
-static bool pack_partition (const partition_t *self, buffer_t *out) {
-    bool good = pack_write_list (out, 5) && pack_write_int (out, self->source->index) &&
-                pack_write_text (out, self->name, self->name_size);
-    if (self->position)
-        good = good && put_bytes (out, self->position, self->position_size);
-    else
-        good = good && pack_write_int (out, (int64_t) (self->base + self->end));
-    return good && put_bytes (out, self->data + self->start, self->end - self->start) &&
-           pack_write_int (out, self->max_time_us);
+/* ---- sections ---- */
+
+/* A number of 32 bits a shard, little-endian. */
+static bool put_sizes (const section_t *self, buffer_t *out) {
+    char bytes[SHARD_COUNT * 4];
+    for (uint32_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (char) (self->sizes[i / 4] >> (8 * (i % 4)));
+    return put_bytes (out, bytes, sizeof bytes);
 }
 
-static bool pack_positions (const flow_t *self, buffer_t *out) {
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < self->source_count; i++)
-        count += self->sources[i].partition_count;
-    bool good = put_text (out, "positions") && pack_write_list (out, count);
-    for (uint32_t i = 0; i < self->source_count; i++)
-        for (const partition_t *p = self->sources[i].partitions; p && good; p = p->next)
-            good = pack_partition (p, out);
-    return good;
+static bool put_section (const section_t *self, uint32_t op, const char *kind, buffer_t *out) {
+    return pack_write_int (out, op) && put_text (out, kind) && pack_write_int (out, (int64_t) self->count) &&
+           put_bytes (out, self->rows.data, self->rows.size) && put_sizes (self, out);
 }
 
-/* Rows are packed into a block of their own, whose count stands before it. */
-static bool pack_rows (const op_t *op, uint32_t index, const buffer_t *rows, uint64_t count, buffer_t *out) {
-    (void) op;
-    return pack_write_list (out, 3) && pack_write_int (out, index) && pack_write_int (out, (int64_t) count) &&
-           put_bytes (out, rows->data, rows->size);
-}
-
-static bool freeze_op (op_t *op, uint32_t index, buffer_t *rows, buffer_t *out) {
-    uint64_t count = 0;
-    rows->size = 0;
-    bool good =
-        op->window ? window_freeze (op->window, rows, &count) : running_freeze (op->running, rows, &count);
-    return good && pack_rows (op, index, rows, count, out);
+static bool freeze_op (op_t *op, uint32_t index, section_t *section, buffer_t *out) {
+    section_clear (section);
+    const char *kind = !op->window ? "running" : window_is_global (op->window) ? "global" : "window";
+    bool good = op->window ? window_freeze (op->window, section) : running_freeze (op->running, section);
+    return good && pack_write_list (out, 5) && put_section (section, index, kind, out);
 }
 
 static bool freeze_states (flow_t *self, buffer_t *out) {
     uint32_t count = 0;
-    buffer_t rows = {0};
     for (uint32_t i = 0; i < self->op_count; i++)
         count += self->ops[i].window || self->ops[i].running;
     bool good = put_text (out, "states") && pack_write_list (out, count);
     for (uint32_t i = 0; i < self->op_count && good; i++)
         if (self->ops[i].window || self->ops[i].running)
-            good = freeze_op (&self->ops[i], i, &rows, out);
-    buffer_free (&rows);
+            good = freeze_op (&self->ops[i], i, &self->lane->section, out);
     return good;
 }
 
-/* What each sink has that no cut has committed yet. */
-static bool freeze_sinks (flow_t *self, buffer_t *out) {
-    bool good = put_text (out, "results") && pack_write_list (out, self->sink_count);
-    for (uint32_t i = 0; i < self->sink_count && good; i++) {
-        sink_t *sink = &self->sinks[i];
-        size_t from = sink->immediate ? sink->sent : sink->frozen > sink->sent ? sink->frozen : sink->sent;
-        good = pack_write_list (out, 3) && pack_write_int (out, (int64_t) sink->records) &&
-               pack_write_int (out, (int64_t) sink->offset) &&
-               put_bytes (out, sink->out.data + from, sink->out.size - from);
-        sink_freeze (sink);
-    }
-    return good;
-}
+/* ---- the freeze: first all of it is written down, then it counts ---- */
 
 static bool freeze_flow (flow_t *self, buffer_t *out) {
-    self->dirty = false;
-    return pack_write_map (out, 4) && put_text (out, "flow") &&
-           pack_write_text (out, self->name, self->name_size) && pack_positions (self, out) &&
-           freeze_states (self, out) && freeze_sinks (self, out);
+    bool good = pack_write_map (out, 3 + POSITIONS_MEMBERS) && put_text (out, "flow") &&
+                pack_write_text (out, self->name, self->name_size) && flow_pack_positions (self, out) &&
+                freeze_states (self, out) && put_text (out, "sinks") &&
+                pack_write_list (out, self->sink_count);
+    for (uint32_t i = 0; i < self->sink_count && good; i++)
+        good = sink_pack (&self->sinks[i], out);
+    return good;
 }
 
-static bool freeze_python (lane_t *self) {
-    bool any = false;
+/* Python states are only listed. */
+static bool freeze_python (flow_t *self, uint64_t *rows) {
+    bool good = true;
+    for (uint32_t i = 0; i < self->op_count && good; i++)
+        if (self->ops[i].section) {
+            section_clear (self->ops[i].section);
+            good = pystep_freeze (self->ops[i].python, rows);
+        }
+    return good;
+}
+
+static void settle_flow (flow_t *self) {
+    self->dirty = false;
+    for (uint32_t i = 0; i < self->op_count; i++) {
+        op_t *op = &self->ops[i];
+        if (op->window)
+            window_settle (op->window);
+        if (op->running)
+            running_settle (op->running);
+        if (op->section)
+            pystep_settle (op->python);
+    }
+    for (uint32_t i = 0; i < self->sink_count; i++)
+        sink_freeze (&self->sinks[i]);
+}
+
+/* It does not fit into memory: as if nobody had tried. */
+static bool give_up (lane_t *self) {
     for (uint32_t f = 0; f < self->flow_count; f++)
         for (uint32_t i = 0; i < self->flows[f]->op_count; i++)
-            if (self->flows[f]->ops[i].python) {
-                uint64_t rows = 0;
-                any = pystep_freeze (self->flows[f]->ops[i].python, &rows) && rows ? true : any;
-            }
-    return any;
+            if (self->flows[f]->ops[i].section)
+                pystep_unfreeze (self->flows[f]->ops[i].python);
+    if (!self->cut_failed)
+        lane_log (self, 40, "a cut does not fit into memory (%zu bytes); trying again", self->blocks.size);
+    self->cut_failed = true;
+    self->cut_retry_ns = self->now_ns + CUT_RETRY_NS;
+    buffer_free (&self->blocks);
+    buffer_free (&self->section.rows);
+    return false;
 }
 
 bool lane_cut_freeze (lane_t *self) {
-    uint64_t start = clock_ticks();
-    self->blocks.size = 0;
-    self->cut++;
-    bool good = pack_write_list (&self->blocks, self->flow_count);
-    for (uint32_t i = 0; i < self->flow_count; i++)
-        good = good && freeze_flow (self->flows[i], &self->blocks);
-    if (!good) {
-        lane_log (self, 40, "a cut does not fit into memory (%zu bytes); trying again later",
-                  self->blocks.size);
+    uint64_t start = clock_ticks(), rows = 0;
+    if (self->now_ns < self->cut_retry_ns)
         return false;
-    }
+    self->blocks.limit = CUT_BYTES_MAX;
+    self->blocks.size = 0;
+    bool good =
+        buffer_room (&self->blocks, self->blocks_size) && pack_write_list (&self->blocks, self->flow_count);
+    for (uint32_t i = 0; i < self->flow_count && good; i++)
+        good = freeze_flow (self->flows[i], &self->blocks);
+    for (uint32_t i = 0; i < self->flow_count && good; i++)
+        good = freeze_python (self->flows[i], &rows);
+    if (!good)
+        return give_up (self);
+    for (uint32_t i = 0; i < self->flow_count; i++)
+        settle_flow (self->flows[i]);
+    self->cut++;
     self->cut_in_flight = true;
-    self->cut_wanted = false;
-    self->python_blocks.size = 0;
-    self->cut_encoding = freeze_python (self);
+    self->cut_wanted = self->cut_failed = false;
+    self->cut_retry_ns = 0;
+    self->cut_encoding = true;
     histogram_record (self->pause, clock_ns (clock_ticks() - start));
-    if (!self->cut_encoding)
+    if (!rows)
         lane_cut_encode (self);
     return true;
 }
 
-/* One slice of Python states; when all are encoded the blocks go to the committer. */
+/* ---- Python states ---- */
+
+static bool encode_slice (lane_t *self) {
+    bool done = true;
+    for (uint32_t f = 0; f < self->flow_count && done; f++)
+        for (uint32_t i = 0; i < self->flows[f]->op_count && done; i++) {
+            op_t *op = &self->flows[f]->ops[i];
+            if (op->section)
+                done = pystep_encode (op->python, PYTHON_ENCODE_SLICE, op->section);
+        }
+    return done;
+}
+
+/* [flow, operator, …] behind the flows. */
+static bool put_python (lane_t *self, buffer_t *out) {
+    uint32_t count = 0;
+    for (uint32_t f = 0; f < self->flow_count; f++)
+        for (uint32_t i = 0; i < self->flows[f]->op_count; i++)
+            count += self->flows[f]->ops[i].section != NULL;
+    bool good = pack_write_list (out, count);
+    for (uint32_t f = 0; f < self->flow_count; f++)
+        for (uint32_t i = 0; i < self->flows[f]->op_count && good; i++)
+            if (self->flows[f]->ops[i].section)
+                good = pack_write_list (out, 6) && pack_write_int (out, f) &&
+                       put_section (self->flows[f]->ops[i].section, i, "python", out);
+    return good;
+}
+
+static bool is_listed (const lane_t *self) {
+    for (uint32_t f = 0; f < self->flow_count; f++)
+        for (uint32_t i = 0; i < self->flows[f]->op_count; i++)
+            if (self->flows[f]->ops[i].section && !pystep_is_encoded (self->flows[f]->ops[i].python))
+                return true;
+    return false;
+}
+
+/* One slice; when all are encoded the blocks go to the committer. Where there is no memory for them now, there is a
+ * next slice: the cut is complete or it waits. */
 void lane_cut_encode (lane_t *self) {
     bool done = true;
-    if (self->cut_encoding) {
+    if (is_listed (self)) {
         bool held = self->gil_held;
         if (!held)
             lane_gil_take (self);
-        for (uint32_t f = 0; f < self->flow_count && done; f++)
-            for (uint32_t i = 0; i < self->flows[f]->op_count && done; i++)
-                if (self->flows[f]->ops[i].python)
-                    done = pystep_encode (self->flows[f]->ops[i].python, PYTHON_ENCODE_SLICE,
-                                          &self->python_blocks);
+        done = encode_slice (self);
         if (!held)
             lane_gil_drop (self);
     }
+    size_t before = self->blocks.size;
     if (!done)
         return;
+    if (!put_python (self, &self->blocks) ||
+        !posts_try (&self->posts, POST_CUT, 0, 0, self->cut, self->blocks.data, self->blocks.size)) {
+        self->blocks.size = before;
+        return;
+    }
     self->cut_encoding = false;
-    if (!put_bytes (&self->blocks, self->python_blocks.data, self->python_blocks.size))
-        lane_log (self, 40, "the Python states of a cut do not fit into memory");
-    char *data = malloc (self->blocks.size ? self->blocks.size : 1);
-    if (data)
-        memcpy (data, self->blocks.data, self->blocks.size);
-    posts_send (&self->posts, POST_CUT, 0, 0, self->cut, data, data ? self->blocks.size : 0);
+    self->blocks_size = self->blocks.size;
+    self->blocks = (buffer_t){0};
 }
 
 void lane_cut_committed (lane_t *self, uint64_t cut) {

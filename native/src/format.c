@@ -62,6 +62,19 @@ void format_close (const format_t *self, format_state_t **state_p) {
     csv_decoder_close (state_p);
 }
 
+bool format_freeze (const format_t *self, const format_state_t *state, buffer_t *out) {
+    return self->kind != FORMAT_CSV || state == NULL || csv_decoder_freeze (state, out);
+}
+
+bool format_thaw (const format_t *self, format_state_t *state, const char *bytes, size_t size,
+                  fault_t *fault) {
+    if (size == 0)
+        return true;
+    if (self->kind != FORMAT_CSV || state == NULL)
+        return fault_set (fault, REASON_DECODE, "this format keeps nothing for a partition");
+    return csv_decoder_thaw (self->csv, state, bytes, size, fault);
+}
+
 static enum decoded decode_other (const format_t *self, format_state_t *state, char *text, uint32_t size,
                                   value_t *row, arena_t *scratch, fault_t *fault) {
     bool ok = false;

@@ -177,12 +177,29 @@ void keyed_advance (keyed_t *self, int64_t watermark_us) {
         write_result (self, NULL);
 }
 
+/* Nothing is appended when there is no memory. */
+static bool freeze_step (keyed_t *self, uint64_t *rows) {
+    section_t section = {.rows = self->out};
+    size_t before = self->out.size;
+    bool good =
+        self->window ? window_freeze (self->window, &section) : running_freeze (self->running, &section);
+    self->out = section.rows;
+    if (!good) {
+        self->out.size = before;
+        return false;
+    }
+    if (self->window)
+        window_settle (self->window);
+    else
+        running_settle (self->running);
+    *rows += section.count;
+    return true;
+}
+
 bool keyed_freeze (keyed_t *self, uint64_t *rows) {
     buffer_t *out = open_out (self);
-    if (self->window)
-        return window_freeze (self->window, out, rows);
-    if (self->running)
-        return running_freeze (self->running, out, rows);
+    if (!self->aggregates)
+        return freeze_step (self, rows);
     ++*rows;
     return aggregates_pack (self->aggregates, self->payload, out);
 }

@@ -75,7 +75,7 @@ void lane_destroy (lane_t **self_p) {
     histogram_destroy (&self->closing);
     histogram_destroy (&self->pause);
     buffer_free (&self->blocks);
-    buffer_free (&self->python_blocks);
+    buffer_free (&self->section.rows);
     free (self->scratch.base);
     free (self);
     *self_p = NULL;
@@ -192,6 +192,8 @@ static void read_letter (lane_t *self, const letter_t *letter) {
         source_end_chunks (&flow->sources[index]);
     else if (letter->kind == LETTER_TAKEN)
         sink_taken (&flow->sinks[index]);
+    else if (letter->kind == LETTER_SPOOL)
+        sink_spool (&flow->sinks[index], letter->number != 0);
     else if (letter->kind == LETTER_ADDRESS && of_source)
         source_address (&flow->sources[index], letter->bytes, letter->size);
     else if (letter->kind == LETTER_ADDRESS)
@@ -223,12 +225,16 @@ static void read_mail (lane_t *self) {
 
 /* ---- the tick ---- */
 
+static void update_clock (lane_t *self) {
+    if (self->clock_given)
+        return;
+    self->now_ns = clock_monotonic_ns();
+    self->wall_us = clock_wall_us();
+    self->now_us = self->wall_start_us + self->ahead_us + (self->now_ns - self->mono_start_ns) / 1000;
+}
+
 static void read_clock (lane_t *self) {
-    if (!self->clock_given) {
-        self->now_ns = clock_monotonic_ns();
-        self->wall_us = clock_wall_us();
-        self->now_us = self->wall_start_us + (self->now_ns - self->mono_start_ns) / 1000;
-    }
+    update_clock (self);
     self->received = self->turned = clock_ticks();
     __atomic_store_n (&self->page->ticks, self->page->ticks + 1, __ATOMIC_RELAXED);
     histogram_turn (self->latency, self->now_ns);
@@ -239,7 +245,8 @@ static void read_clock (lane_t *self) {
 void lane_set_clock (lane_t *self, int64_t monotonic_ns, int64_t wall_us) {
     self->clock_given = true;
     self->now_ns = monotonic_ns;
-    self->wall_us = self->now_us = wall_us;
+    self->wall_us = wall_us;
+    self->now_us = wall_us + self->ahead_us;
 }
 
 static int64_t earlier (int64_t a, int64_t b) { return a < b ? a : b; }
@@ -297,7 +304,8 @@ static int64_t tick_cut (lane_t *self) {
     if (self->cut_in_flight || (!is_dirty (self) && !self->cut_wanted))
         return INT64_MAX;
     if (self->cut_wanted || self->now_ns >= self->cut_at_ns) {
-        lane_cut_freeze (self);
+        if (!lane_cut_freeze (self))
+            return self->cut_retry_ns;
         self->cut_at_ns = self->now_ns + self->commit_every_ns;
         return INT64_MAX;
     }
@@ -360,7 +368,16 @@ static void stop_sources (lane_t *self) {
         self->stop_by_ns = self->now_ns + STOP_WAIT_NS;
 }
 
-/* A last cut, then wait until everything is delivered. */
+/* The last cut says that a sink has not taken everything. */
+static bool has_pended (const lane_t *self) {
+    for (uint32_t f = 0; f < self->flow_count; f++)
+        for (uint32_t i = 0; i < self->flows[f]->sink_count; i++)
+            if (self->flows[f]->sinks[i].pended)
+                return true;
+    return false;
+}
+
+/* A last cut, then wait until everything is delivered; one more says so, or the next run would send it again. */
 static bool is_finished (lane_t *self) {
     if (self->cut_in_flight)
         return false;
@@ -368,7 +385,12 @@ static bool is_finished (lane_t *self) {
         lane_cut_freeze (self);
         return false;
     }
-    return is_delivered (self);
+    if (!is_delivered (self))
+        return false;
+    if (!has_pended (self))
+        return true;
+    lane_cut_freeze (self);
+    return false;
 }
 
 static enum lane_end ending (lane_t *self) {
@@ -456,6 +478,9 @@ static void put_aside (lane_t *self) {
 }
 
 static bool start_sources (lane_t *self) {
+    update_clock (self);
+    if (!lane_resume (self))
+        return false;
     for (uint32_t f = 0; f < self->flow_count; f++) {
         flow_t *flow = self->flows[f];
         for (uint32_t i = 0; i < flow->sink_count; i++)
@@ -506,6 +531,9 @@ void lane_mail_end (lane_t *self, uint32_t flow, uint32_t source) {
 void lane_mail_committed (lane_t *self, uint64_t cut) { send_plain (self, LETTER_COMMITTED, 0, 0, cut); }
 void lane_mail_taken (lane_t *self, uint32_t flow, uint32_t sink) {
     send_plain (self, LETTER_TAKEN, flow, sink, 0);
+}
+void lane_mail_spool (lane_t *self, uint32_t flow, uint32_t sink, bool full) {
+    send_plain (self, LETTER_SPOOL, flow, sink, full);
 }
 void lane_mail_stop (lane_t *self) { send_plain (self, LETTER_STOP, 0, 0, 0); }
 void lane_mail_abort (lane_t *self) { send_plain (self, LETTER_ABORT, 0, 0, 0); }

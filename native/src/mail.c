@@ -137,13 +137,11 @@ void posts_close (posts_t *self) {
     pthread_mutex_destroy (&self->lock);
 }
 
-bool posts_send (posts_t *self, uint32_t kind, uint32_t flow, uint32_t index, uint64_t number, char *data,
-                 size_t size) {
+bool posts_try (posts_t *self, uint32_t kind, uint32_t flow, uint32_t index, uint64_t number, char *data,
+                size_t size) {
     posted_t *posted = malloc (sizeof *posted);
-    if (!posted) {
-        free (data);
+    if (!posted)
         return false;
-    }
     *posted = (posted_t){
         .post = {.kind = kind, .flow = flow, .index = index, .number = number, .data = data, .size = size}};
     pthread_mutex_lock (&self->lock);
@@ -157,13 +155,19 @@ bool posts_send (posts_t *self, uint32_t kind, uint32_t flow, uint32_t index, ui
         self->count++;
     }
     pthread_mutex_unlock (&self->lock);
-    if (refused) {
-        free (data);
+    if (refused)
         free (posted);
-    } else {
+    else
         wake (self->fd);
-    }
     return !refused;
+}
+
+bool posts_send (posts_t *self, uint32_t kind, uint32_t flow, uint32_t index, uint64_t number, char *data,
+                 size_t size) {
+    bool sent = posts_try (self, kind, flow, index, number, data, size);
+    if (!sent)
+        free (data);
+    return sent;
 }
 
 bool posts_take (posts_t *self, post_t *post) {

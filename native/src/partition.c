@@ -6,25 +6,33 @@
 #include "lane.h"
 #include "number.h"
 
-partition_t *partition_new (source_t *source, const char *name, uint32_t name_size, int fd) {
-    if (source->partition_count >= PARTITIONS_MAX) {
-        source->refused++;
-        return NULL;
-    }
+partition_t *partition_make (source_t *source, const char *name, uint32_t name_size) {
     partition_t *self = calloc (1, sizeof *self);
     if (!self || !(self->name = calloc (1, (size_t) name_size + 1))) { /* a name may hold a NUL */
         free (self);
         return NULL;
     }
-    memcpy (self->name, name, name_size);
+    if (name_size)
+        memcpy (self->name, name, name_size);
     self->source = source;
     self->name_size = name_size;
-    self->fd = fd;
-    forks_own (fd);
+    self->shard = key_shard (hash_bytes (self->name, name_size));
+    self->fd = -1;
     self->read_size = READ_MIN;
     self->max_time_us = self->watermark_us = INT64_MIN;
     self->heard_ns = source->flow->lane->now_ns;
     self->format = format_open (source->format);
+    return self;
+}
+
+partition_t *partition_new (source_t *source, const char *name, uint32_t name_size, int fd) {
+    bool room = source->partition_count + source->known_count < PARTITIONS_MAX;
+    partition_t *self = room ? partition_make (source, name, name_size) : NULL;
+    source->refused += !room;
+    if (!self)
+        return NULL;
+    self->fd = fd;
+    forks_own (fd);
     self->next = source->partitions;
     source->partitions = self;
     source->partition_count++;
@@ -38,7 +46,16 @@ partition_t *partition_find (source_t *source, const char *name, uint32_t name_s
     return self;
 }
 
-void partition_drop (partition_t *self) {
+void partition_free (partition_t *self) {
+    format_close (self->source->format, &self->format);
+    free (self->data);
+    free (self->name);
+    free (self->position);
+    free (self->identity);
+    free (self);
+}
+
+void partition_leave (partition_t *self) {
     source_t *source = self->source;
     for (partition_t **link = &source->partitions; *link; link = &(*link)->next)
         if (*link == self) {
@@ -53,12 +70,13 @@ void partition_drop (partition_t *self) {
     if (self->fd >= 0) {
         lane_unwatch (source->flow->lane, self->fd);
         forks_close (self->fd);
+        self->fd = -1;
     }
-    format_close (source->format, &self->format);
-    free (self->data);
-    free (self->name);
-    free (self->position);
-    free (self);
+}
+
+void partition_drop (partition_t *self) {
+    partition_leave (self);
+    partition_free (self);
 }
 
 bool partition_room (partition_t *self, size_t more) {
@@ -208,6 +226,7 @@ static void set_aside (partition_t *self) {
 static inline void take_message (partition_t *self, char *text, uint32_t size) {
     flow_t *flow = self->source->flow;
     flow->partition = self;
+    flow->shard = self->shard;
     flow->position = self->base + (uint64_t) (text - self->data);
     flow->raw = text;
     flow->raw_size = size;
@@ -273,6 +292,7 @@ static inline bool process_line (partition_t *self) {
 static void process_fault (partition_t *self, char *text, uint32_t size, bool cut) {
     flow_t *flow = self->source->flow;
     flow->partition = self;
+    flow->shard = self->shard;
     flow->position = self->base + (uint64_t) (text - self->data);
     flow->raw = text;
     flow->raw_size = size;

@@ -296,8 +296,8 @@ static void load_sources (loader_t *self, const value_t *document) {
     }
 }
 
-static const char *const SINK_KINDS[] = {"file",      "stream",  "connect", "datagram",
-                                         "blackhole", "records", "memory",  NULL};
+static const char *const SINK_KINDS[] = {"file",    "stream", "connect", "datagram", "blackhole",
+                                         "records", "memory", "spool",   NULL};
 
 static void load_sink (loader_t *self, sink_t *sink, const value_t *map) {
     value_t format = get (self, map, "format");
@@ -307,7 +307,12 @@ static void load_sink (loader_t *self, sink_t *sink, const value_t *map) {
     sink->kind = (uint8_t) get_choice (self, map, "kind", SINK_KINDS);
     sink->offset = (uint64_t) get_int (self, map, "offset", 0);
     sink->immediate = get_bool (self, map, "immediate");
-    sink->framed = sink->kind == SINK_DATAGRAM || sink->kind == SINK_RECORDS;
+    sink->framed = sink->kind == SINK_DATAGRAM || sink->kind == SINK_RECORDS ||
+                   (sink->kind == SINK_SPOOL && get_bool (self, map, "framed"));
+    sink->numbered = sink->kind == SINK_SPOOL && get_bool (self, map, "numbered");
+    sink->drop_newest = sink->kind == SINK_SPOOL && get_bool (self, map, "drop_newest");
+    if (sink->kind == SINK_SPOOL)
+        sink->immediate = false;
     sink->sources = (uint64_t) get_int (self, map, "sources", 0);
     if (self->good && !(sink->encoder = encoder_new (&format, self->fault)))
         self->good = false;
@@ -362,6 +367,8 @@ static void load_state (loader_t *self, op_t *op, const value_t *map) {
         complain (self, "event");
     if (self->good && !(op->python = pystep_new (map, event, op->fields, self->functions, self->fault)))
         self->good = false;
+    if (self->good && pystep_is_keyed (op->python))
+        op->section = get_memory (self, 1, sizeof *op->section);
 }
 
 static const char *const OP_KINDS[] = {"where", "compute", "key",  "window", "running", "python",
@@ -536,6 +543,9 @@ static void free_op (op_t *op) {
     free (op->tests);
     free (op->next.ops);
     free (op->late.ops);
+    if (op->section)
+        buffer_free (&op->section->rows);
+    free (op->section);
     window_destroy (&op->window);
     running_destroy (&op->running);
     if (op->python)
@@ -547,6 +557,7 @@ static void free_source (source_t *source) {
     source_stop (source);
     while (source->partitions)
         partition_drop (source->partitions);
+    source_forget (source);
     source_free_files (source);
     free (source->asides);
     format_destroy (&source->format);

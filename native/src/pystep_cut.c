@@ -53,52 +53,79 @@ bool pystep_freeze (pystep_t *step, uint64_t *rows) {
         self->list_capacity = most;
     }
     self->list_next = self->list_count = 0;
-    bool good = table_take_dirty (self->rows, list_row, self);
+    if (!table_visit_dirty (self->rows, list_row, self)) {
+        pystep_unfreeze (step);
+        return false;
+    }
     *rows += self->list_count;
-    return good;
+    return true;
+}
+
+void pystep_settle (pystep_t *step) {
+    if (step->keyed != NULL)
+        table_forget_dirty (step->keyed->rows);
+}
+
+void pystep_unfreeze (pystep_t *step) {
+    pystate_t *self = step->keyed;
+    table_row_t row;
+    for (uint32_t i = 0; self != NULL && i < self->list_count; i++)
+        if (table_at (self->rows, self->list[i].row, &row))
+            ((pystate_row_t *) row.payload)->listed = 0;
+    if (self != NULL)
+        self->list_next = self->list_count = 0;
 }
 
 /* [shard, key, state, timer]. On a full buffer nothing is left behind in it. */
-static bool write_row (const listed_row_t *listed, const bkey_t *key, PyObject *state, buffer_t *out) {
+static bool write_row (const listed_row_t *listed, const bkey_t *key, PyObject *state, section_t *section) {
+    buffer_t *out = &section->rows;
     size_t start = out->size;
+    uint32_t shard = key_shard (key->hash);
     value_t bytes = {.p = key->bytes, .size = key->size, .tag = TAG_BYTES};
     value_t packed = {
         .p = PyBytes_AS_STRING (state), .size = (uint32_t) PyBytes_GET_SIZE (state), .tag = TAG_BYTES};
     value_t none = value_null();
-    bool good = pack_write_list (out, 4) && pack_write_int (out, key_shard (key->hash)) &&
-                pack_write (out, &bytes) && pack_write (out, &packed);
+    bool good = pack_write_list (out, 4) && pack_write_int (out, shard) && pack_write (out, &bytes) &&
+                pack_write (out, &packed);
     if (good && listed->is_timed)
         good = pack_write_list (out, 2) && pack_write_int (out, listed->timer.due_us) &&
                pack_write_int (out, (int64_t) listed->timer.order);
     else if (good)
         good = pack_write (out, &none);
-    if (!good)
+    if (good)
+        section_note (section, shard, start);
+    else
         out->size = start;
     return good;
 }
 
-static void encode_listed (pystate_t *self, listed_row_t *listed, buffer_t *out) {
+/* False when there is no room: what was encoded stays with the row until there is. */
+static bool encode_listed (pystate_t *self, listed_row_t *listed, section_t *out) {
     table_row_t row;
     if (!table_at (self->rows, listed->row, &row))
-        return;
-    pystate_row_t *keyed = row.payload;
-    PyObject *state = listed->encoded != NULL ? listed->encoded : encode (self, &row);
+        return true;
     if (listed->encoded == NULL)
-        keyed->listed = 0;
-    if (state != Py_None && !write_row (listed, &row.key, state, out)) {
-        fault_set (&self->unsaved_fault, REASON_LIMIT, "there is no memory for the cut");
-        self->unsaved++;
-        table_mark (self->rows, row.index);
-    }
-    Py_DECREF (state);
-    listed->encoded = NULL;
+        pystate_before_change (self, &row);
+    if (listed->encoded != Py_None && !write_row (listed, &row.key, listed->encoded, out))
+        return false;
+    Py_CLEAR (listed->encoded);
+    return true;
 }
 
-bool pystep_encode (pystep_t *step, uint32_t count, buffer_t *out) {
+bool pystep_encode (pystep_t *step, uint32_t count, section_t *out) {
     pystate_t *self = step->keyed;
     if (self == NULL)
         return true;
-    for (; count > 0 && self->list_next < self->list_count; count--)
-        encode_listed (self, &self->list[self->list_next++], out);
+    for (; count > 0 && self->list_next < self->list_count; count--) {
+        if (!encode_listed (self, &self->list[self->list_next], out))
+            return false;
+        self->list_next++;
+    }
     return self->list_next == self->list_count;
+}
+
+bool pystep_is_keyed (const pystep_t *self) { return self->keyed != NULL; }
+
+bool pystep_is_encoded (const pystep_t *self) {
+    return self->keyed == NULL || self->keyed->list_next == self->keyed->list_count;
 }

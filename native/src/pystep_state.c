@@ -32,6 +32,7 @@ pystate_t *pystate_new (pystep_t *step, const value_t *map, PyObject *entry, fau
         self->timers = timers_new();
         self->factory = registered (entry, "state");
         self->encode = registered (entry, "encode");
+        self->decode = registered (entry, "decode");
         self->on_timer = registered (entry, "on_timer");
         self->on_timer_arity = (uint32_t) registered_number (entry, "on_timer_arity");
         self->state_bytes = registered_number (entry, "state_bytes");
@@ -69,6 +70,7 @@ void pystate_destroy (pystate_t **self_p) {
     timers_destroy (&self->timers);
     Py_XDECREF (self->factory);
     Py_XDECREF (self->encode);
+    Py_XDECREF (self->decode);
     Py_XDECREF (self->on_timer);
     Py_XDECREF ((PyObject *) self->context);
     free (self);

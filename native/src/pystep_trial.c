@@ -24,7 +24,7 @@ struct step_trial {
     buffer_t key_bytes;
     arena_t scratch;
     buffer_t emitted; /* packed [time, record], one after the other */
-    buffer_t rows;    /* what a cut encoded */
+    section_t rows;   /* what a cut encoded */
     buffer_t faults;  /* packed [reason, message, traceback | nil], one after the other */
     pystep_call_t call;
     fault_t fault;
@@ -139,7 +139,7 @@ void step_trial_destroy (step_trial_t **self_p) {
     layout_destroy (&self->results);
     buffer_free (&self->key_bytes);
     buffer_free (&self->emitted);
-    buffer_free (&self->rows);
+    buffer_free (&self->rows.rows);
     buffer_free (&self->faults);
     free (self->scratch.base);
     free (self->row);
@@ -240,7 +240,7 @@ size_t step_trial_take (step_trial_t *self, char *out, size_t capacity) {
     return take (&self->emitted, out, capacity);
 }
 size_t step_trial_take_rows (step_trial_t *self, char *out, size_t capacity) {
-    return take (&self->rows, out, capacity);
+    return take (&self->rows.rows, out, capacity);
 }
 size_t step_trial_take_faults (step_trial_t *self, char *out, size_t capacity) {
     return take (&self->faults, out, capacity);
@@ -250,6 +250,8 @@ bool step_trial_freeze (step_trial_t *self, uint64_t *rows) {
     PyGILState_STATE gil = PyGILState_Ensure();
     *rows = 0;
     bool good = pystep_freeze (self->step, rows);
+    if (good)
+        pystep_settle (self->step);
     PyGILState_Release (gil);
     return good;
 }

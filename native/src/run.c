@@ -6,11 +6,13 @@
 
 void flow_run (flow_t *self, const branches_t *next) {
     arena_t *scratch = &self->lane->scratch;
+    uint32_t shard = self->shard;
     for (uint32_t i = 0; i < next->count; i++) {
         size_t mark = arena_mark (scratch);
         op_t *op = &self->ops[next->ops[i]];
         op->run (self, op);
         arena_release (scratch, mark);
+        self->shard = shard;
     }
 }
 
@@ -31,10 +33,11 @@ static bool run_where (flow_t *self, const op_t *op) {
 }
 
 static bool run_key (flow_t *self, const op_t *op) {
-    if (likely (key_make (self->row, op->slots, op->slot_count, op->null_key, &self->key_bytes[op->key],
-                          &self->keys[op->key], &self->fault)))
-        return true;
-    return refuse (self, op);
+    if (unlikely (!key_make (self->row, op->slots, op->slot_count, op->null_key, &self->key_bytes[op->key],
+                             &self->keys[op->key], &self->fault)))
+        return refuse (self, op);
+    self->shard = key_shard (self->keys[op->key].hash);
+    return true;
 }
 
 /* What a window's results need to know while they run. */
@@ -50,6 +53,7 @@ static void run_result (void *context, const bkey_t *key, int64_t start_us, int6
     op_t *op = emission->op;
     int64_t time_us = self->time_us;
     self->keys[op->key_out] = *key;
+    self->shard = key_shard (key->hash);
     if (!op->instant)
         self->time_us = end_us - 1;
     ++*op->left;
@@ -102,6 +106,8 @@ static void run_item (void *context) {
     self->time_us = user->call.time_us;
     if (user->call.key && user->call.key != &self->keys[op->key])
         self->keys[op->key] = *user->call.key;
+    if (user->call.key)
+        self->shard = key_shard (user->call.key->hash);
     ++*op->left;
     flow_run (self, &op->next);
     self->time_us = time_us;
@@ -109,7 +115,10 @@ static void run_item (void *context) {
 
 /* A timer raised: there is no record at hand, only the step. */
 static void run_refused (void *context) {
-    const emission_t *emission = &((user_call_t *) context)->emission;
+    const user_call_t *user = context;
+    const emission_t *emission = &user->emission;
+    if (user->call.key)
+        emission->flow->shard = key_shard (user->call.key->hash);
     flow_error (emission->flow, &emission->flow->steps[emission->op->step], NULL);
 }
 

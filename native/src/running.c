@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "pack.h"
+#include "row_read.h"
 #include "table.h"
 
 struct running {
@@ -74,27 +75,51 @@ uint64_t running_keys (const running_t *self) { return table_count (self->table)
 
 typedef struct writing {
     const running_t *running;
-    buffer_t *out;
-    uint64_t rows;
+    section_t *out;
 } writing_t;
 
 static bool write_row (void *context, const table_row_t *row, bool removed) {
     writing_t *writing = context;
+    buffer_t *out = &writing->out->rows;
+    size_t before = out->size;
+    uint32_t shard = key_shard (row->key.hash);
     value_t key = {.p = row->key.bytes, .size = row->key.size, .tag = TAG_BYTES}, nil = value_null();
-    writing->rows++;
-    return pack_write_list (writing->out, 3) && pack_write_int (writing->out, key_shard (row->key.hash)) &&
-           pack_write (writing->out, &key) &&
-           (removed ? pack_write (writing->out, &nil)
-                    : aggregates_pack (writing->running->aggregates, row->payload, writing->out));
+    if (!pack_write_list (out, 3) || !pack_write_int (out, shard) || !pack_write (out, &key) ||
+        !(removed ? pack_write (out, &nil)
+                  : aggregates_pack (writing->running->aggregates, row->payload, out)))
+        return false;
+    section_note (writing->out, shard, before);
+    return true;
 }
 
-bool running_freeze (running_t *self, buffer_t *out, uint64_t *rows) {
-    writing_t writing = {self, out, 0};
-    size_t before = out->size;
-    if (!table_take_dirty (self->table, write_row, &writing)) {
-        out->size = before;
+bool running_freeze (running_t *self, section_t *out) {
+    writing_t writing = {self, out};
+    return table_visit_dirty (self->table, write_row, &writing);
+}
+
+void running_settle (running_t *self) { table_forget_dirty (self->table); }
+
+static bool restore_row (running_t *self, const row_head_t *head, const value_t *rest, fault_t *fault) {
+    table_row_t found;
+    bool is_new;
+    if (!table_put (self->table, &head->key, &found, &is_new))
+        return fault_set (fault, REASON_LIMIT, "no memory for a key");
+    if (!is_new)
+        return fault_set (fault, REASON_DECODE, "a key comes twice");
+    if (!aggregates_unpack (self->aggregates, found.payload, &rest[0], fault)) {
+        table_undo (self->table, found.index);
         return false;
     }
-    *rows += writing.rows;
+    table_set_stored (self->table, found.index);
+    return true;
+}
+
+bool running_restore (running_t *self, const char *rows, size_t size, fault_t *fault) {
+    const char *end = rows + size;
+    row_head_t head;
+    value_t rest[1];
+    while (rows < end)
+        if (!(rows = row_read (rows, end, &head, rest, 1, fault)) || !restore_row (self, &head, rest, fault))
+            return false;
     return true;
 }

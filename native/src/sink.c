@@ -38,7 +38,19 @@ static bool encode (sink_t *self, const layout_t *layout, fault_t *fault) {
     return pack_write (&self->out, &whole) || fault_set (fault, REASON_LIMIT, "the sink's queue is full");
 }
 
+static bool keeps_sizes (const sink_t *self) {
+    return self->kind == SINK_CONNECT || self->kind == SINK_STREAM;
+}
+
+static bool is_full (const sink_t *self) { return self->spool_full || self->out.size > SINK_HELD_HIGH_BYTES; }
+
 static void push_back (sink_t *self) {
+    if (self->kind == SINK_SPOOL) {
+        if (self->out.size > SINK_HELD_CUT_BYTES)
+            lane_of (self)->cut_wanted = true;
+        self->full = !self->drop_newest && is_full (self);
+        return;
+    }
     size_t bytes = waiting (self);
     size_t cut = self->frozen > self->released ? self->frozen : self->released;
     if (!self->immediate && self->out.size - cut > SINK_HELD_CUT_BYTES)
@@ -46,11 +58,16 @@ static void push_back (sink_t *self) {
     self->full = bytes > (self->immediate ? SINK_HIGH_BYTES : SINK_HELD_HIGH_BYTES);
 }
 
-/* Where a record ends, for a new connection to begin with a whole one. */
-static bool keep_size (sink_t *self, size_t before) {
+/* Where a record ends, for a new connection, or the next run, to begin with a whole one; or its shard. */
+static bool note_record (sink_t *self, size_t before) {
     uint32_t size = (uint32_t) (self->out.size - before);
-    if (likely (buffer_put (&self->sizes, &size, sizeof size)))
+    bool good = self->kind == SINK_SPOOL
+                    ? !self->numbered || buffer_put_byte (&self->shards, (char) self->flow->shard)
+                    : buffer_put (&self->sizes, &size, sizeof size);
+    if (likely (good)) {
+        self->held++;
         return true;
+    }
     self->out.size = before;
     self->errors++;
     fault_set (&self->flow->fault, REASON_LIMIT, "the sink's queue is full");
@@ -60,12 +77,16 @@ static bool keep_size (sink_t *self, size_t before) {
 
 void sink_write (sink_t *self, const layout_t *layout) {
     size_t before = self->out.size;
+    if (unlikely (self->drop_newest) && is_full (self)) {
+        self->refused++;
+        return;
+    }
     if (unlikely (!encode (self, layout, &self->flow->fault))) {
         self->errors++;
         flow_error (self->flow, NULL, layout);
         return;
     }
-    if (self->kind == SINK_CONNECT && unlikely (!keep_size (self, before)))
+    if ((self->kind == SINK_SPOOL || keeps_sizes (self)) && unlikely (!note_record (self, before)))
         return;
     self->records++;
     self->bytes += self->out.size - before;
@@ -74,18 +95,12 @@ void sink_write (sink_t *self, const layout_t *layout) {
         self->released = self->out.size;
 }
 
-void sink_freeze (sink_t *self) { self->frozen = self->out.size; }
-
-void sink_release (sink_t *self) {
-    if (self->frozen > self->released) {
-        self->released = self->frozen;
-        self->dirty = true;
-    }
-}
-
-/* How much is sent of which nothing will be sent again: a new connection gets the whole of a record cut in two. */
-static size_t gone (sink_t *self) {
-    if (self->kind != SINK_CONNECT)
+/* How much is sent of which nothing will be sent again: a new connection gets the whole of a record cut in two, and
+ * what a sink written in Python has not taken may come back to us. */
+size_t sink_gone (sink_t *self) {
+    if (self->kind == SINK_RECORDS)
+        return self->taken;
+    if (!keeps_sizes (self))
         return self->sent;
     uint32_t size;
     while (self->whole < self->sent) {
@@ -105,14 +120,15 @@ static void drop_front (buffer_t *buffer, size_t count) {
 
 /* Sent bytes are let go; all of them when nothing waits, else when they are the larger half. */
 static void compact (sink_t *self) {
-    size_t count = gone (self);
+    size_t count = sink_gone (self);
     if (!count || (count < self->out.size && count * 2 < self->out.size))
         return;
     drop_front (&self->out, count);
     self->sent -= count;
     self->released -= count;
     self->frozen = self->frozen > count ? self->frozen - count : 0;
-    if (self->kind == SINK_CONNECT) {
+    self->taken -= self->kind == SINK_RECORDS ? count : 0;
+    if (keeps_sizes (self)) {
         drop_front (&self->sizes, self->sizes_next);
         self->whole = self->sizes_next = 0;
     }
@@ -209,7 +225,7 @@ static void disconnect (sink_t *self, int error) {
         forks_close (self->fd);
         self->fd = -1;
     }
-    self->sent = gone (self);
+    self->sent = sink_gone (self);
     if (!self->failed)
         complain (self, 30, "no connection, trying again", error);
     self->failed = true;
@@ -295,6 +311,7 @@ void sink_flush (sink_t *self) {
     case SINK_DATAGRAM: send_datagrams (self); break;
     case SINK_RECORDS: post_records (self); break;
     case SINK_BLACKHOLE: self->sent = self->released; break;
+    case SINK_SPOOL: break;
     default: return; /* memory: a test takes it */
     }
     if (self->sent)
@@ -367,9 +384,17 @@ int64_t sink_tick (sink_t *self, int64_t now_ns) {
 }
 
 void sink_taken (sink_t *self) {
-    if (self->taken_first != self->taken_last)
-        self->posted -= self->taken_sizes[self->taken_first++ % SINK_POSTS_MAX];
+    if (self->taken_first != self->taken_last) {
+        uint64_t size = self->taken_sizes[self->taken_first++ % SINK_POSTS_MAX];
+        self->posted -= size;
+        self->taken += size;
+    }
     self->dirty = true;
+}
+
+void sink_spool (sink_t *self, bool full) {
+    self->spool_full = full;
+    self->dirty = self->kind == SINK_SPOOL;
 }
 
 bool sink_idle (const sink_t *self) {
@@ -388,4 +413,5 @@ void sink_close (sink_t *self) {
     buffer_free (&self->out);
     buffer_free (&self->record);
     buffer_free (&self->sizes);
+    buffer_free (&self->shards);
 }

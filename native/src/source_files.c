@@ -33,8 +33,10 @@ partition_t *file_open (source_t *self, const char *path) {
         return NULL;
     if (fstat (fd, &status) || !file_identity_open (&identity, fd))
         return no_file (fd, errno);
-    partition_t *partition = partition_new (self, path, (uint32_t) strlen (path), fd);
-    if (!partition)
+    partition_t *partition = partition_resume (self, path, (uint32_t) strlen (path), fd);
+    if (partition)
+        lseek (fd, (off_t) (partition->base + partition->end), SEEK_SET);
+    else if (!(partition = partition_new (self, path, (uint32_t) strlen (path), fd)))
         return no_file (fd, self->partition_count >= PARTITIONS_MAX ? ENFILE : ENOMEM);
     partition->file = (file_t){.identity = identity,
                                .device = status.st_dev,
@@ -168,6 +170,8 @@ int64_t source_files_tick (source_t *self, int64_t now_ns) {
 /* ---- starting ---- */
 
 static bool start_file (source_t *self, const char *path) {
+    if (source_knows_ended (self, path, (uint32_t) strlen (path)))
+        return true; /* an earlier run has read all of it */
     partition_t *partition = file_open (self, path);
     if (!partition && errno == ENOENT && self->follow)
         return true; /* waited for */
@@ -175,7 +179,8 @@ static bool start_file (source_t *self, const char *path) {
         source_complain (self, "cannot open", path, errno);
         return false;
     }
-    partition->counted = !self->arrival; /* fixed partitions count from the start (S7) */
+    if (!partition->resumed)
+        partition->counted = !self->arrival; /* fixed partitions count from the start (S7) */
     return true;
 }
 
@@ -190,7 +195,7 @@ bool source_start_files (source_t *self) {
     if (self->follow)
         files_scan (self); /* what has appeared since the paths were listed */
     source_refresh (self);
-    if (!self->path_count && self->bounded)
+    if (!self->partitions && self->bounded)
         source_end (self);
     return true;
 }

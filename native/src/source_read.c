@@ -40,7 +40,7 @@ void partition_end (partition_t *self) {
     self->ended = true;
     if (self->max_time_us > source->left_time_us)
         source->left_time_us = self->max_time_us;
-    partition_drop (self);
+    partition_retire (self);
     source_refresh (source);
     if (source->watermark_us >= source->flow->due || !source->counts)
         flow_advance (source->flow);
@@ -249,9 +249,10 @@ static bool set_position (partition_t *self, const char *position, size_t size) 
 
 void source_chunk (source_t *self, const letter_t *letter) {
     const char *name = letter->bytes + letter->size;
-    partition_t *partition = partition_find (self, name, (uint32_t) letter->partition_size);
-    if (!partition)
-        partition = partition_new (self, name, (uint32_t) letter->partition_size, -1);
+    uint32_t name_size = (uint32_t) letter->partition_size;
+    partition_t *partition = partition_find (self, name, name_size);
+    if (!partition && !(partition = partition_resume (self, name, name_size, -1)))
+        partition = partition_new (self, name, name_size, -1);
     if (!partition || !partition_room (partition, letter->size)) {
         source_complain (self, "cannot take a chunk of", "a new partition", ENOMEM);
         self->refused += partition != NULL; /* else it is counted already */
@@ -284,12 +285,7 @@ static bool start_single (source_t *self, const char *name) {
     return true;
 }
 
-bool source_start (source_t *self) {
-    forks_own (self->fd);
-    self->counts = self->arrival;
-    self->watch_ns = INT64_MAX;
-    if (self->arrival) /* nothing that arrives from now on is older */
-        self->watermark_us = lane_of (self)->now_us;
+static bool start_kind (source_t *self) {
     switch (self->kind) {
     case SOURCE_LISTEN: listen_again (self); return self->watched;
     case SOURCE_CONNECT: self->connect_state = CONNECT_WAITING; return true;
@@ -322,6 +318,18 @@ static int64_t watch_again (source_t *self, int64_t now_ns) {
     self->watch_ns = INT64_MAX;
     watch_all (self, true);
     return self->watch_ns;
+}
+
+bool source_start (source_t *self) {
+    forks_own (self->fd);
+    self->counts = self->arrival;
+    self->watch_ns = INT64_MAX;
+    if (self->arrival) /* nothing that arrives from now on is older */
+        self->watermark_us = lane_of (self)->now_us;
+    if (!start_kind (self))
+        return false;
+    source_resume (self);
+    return true;
 }
 
 /* The lane's turn for a source that connects: ask for its address when it is time; for one that could not accept: try

@@ -9,6 +9,7 @@ enum { ORDER_COUNT = 2 * SHARD_COUNT };
 void table_mark (table_t *self, uint32_t index) { table_mark_row (self, index); }
 
 bool table_stored (const table_t *self, uint32_t index) { return row_at (self, index)->flags & ROW_STORED; }
+void table_set_stored (table_t *self, uint32_t index) { row_at (self, index)->flags |= ROW_STORED; }
 
 /* Where a row stands in the visit: by shard, tombstones first. */
 static inline uint32_t order_of (const row_t *row) {
@@ -50,7 +51,7 @@ static bool sort_dirty (table_t *self) {
 }
 
 /* All were visited: forget them; the removed ones may be used again. */
-static void forget_dirty (table_t *self) {
+void table_forget_dirty (table_t *self) {
     for (uint32_t k = self->dirty_count; k-- > 0;) {
         uint32_t index = self->sorted[k];
         row_t *row = row_at (self, index);
@@ -63,7 +64,7 @@ static void forget_dirty (table_t *self) {
     self->dirty_count = 0;
 }
 
-bool table_take_dirty (table_t *self, table_visit_fn *visit, void *context) {
+bool table_visit_dirty (table_t *self, table_visit_fn *visit, void *context) {
     if (self->dirty_count == 0)
         return true;
     if (!sort_dirty (self))
@@ -75,6 +76,12 @@ bool table_take_dirty (table_t *self, table_visit_fn *visit, void *context) {
         if (!visit (context, &out, !(row->flags & ROW_LIVE)))
             return false;
     }
-    forget_dirty (self);
+    return true;
+}
+
+bool table_take_dirty (table_t *self, table_visit_fn *visit, void *context) {
+    if (!table_visit_dirty (self, visit, context))
+        return false;
+    table_forget_dirty (self);
     return true;
 }

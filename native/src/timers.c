@@ -106,6 +106,24 @@ bool timers_set (timers_t *self, uint32_t row, int64_t due_us) {
     return true;
 }
 
+bool timers_restore (timers_t *self, pending_timer_t timer) {
+    if (!room (self, timer.row) || self->where[timer.row] != 0)
+        return false;
+    if (timer.order > self->order)
+        self->order = timer.order;
+    sift_up (self, self->count++, timer);
+    return true;
+}
+
+void timers_shift (timers_t *self, int64_t by_us) {
+    for (uint32_t i = 0; i < self->count; i++)
+        if (__builtin_add_overflow (self->heap[i].due_us, by_us, &self->heap[i].due_us))
+            self->heap[i].due_us = by_us > 0 ? INT64_MAX - 1 : INT64_MIN;
+    /* Times that ran into the bound are equal now: their order decides anew. */
+    for (uint32_t i = self->count / 2; i-- > 0;)
+        sift_down (self, i, self->heap[i]);
+}
+
 bool timers_cancel (timers_t *self, uint32_t row) {
     if (row >= self->where_size || self->where[row] == 0)
         return false;

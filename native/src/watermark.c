@@ -26,7 +26,7 @@ void source_refresh (source_t *self) {
     }
 }
 
-static int64_t before_late (const source_t *self, int64_t time_us) {
+int64_t source_before_late (const source_t *self, int64_t time_us) {
     return time_us < INT64_MIN + self->late_us ? INT64_MIN : time_us - self->late_us;
 }
 
@@ -34,7 +34,7 @@ static int64_t before_late (const source_t *self, int64_t time_us) {
 void source_saw (partition_t *self, int64_t time_us) {
     source_t *source = self->source;
     self->max_time_us = time_us;
-    self->watermark_us = before_late (source, time_us);
+    self->watermark_us = source_before_late (source, time_us);
     bool joined = !self->counted || self->idle;
     self->counted = true;
     self->idle = false;
@@ -86,7 +86,7 @@ static void move_on (source_t *self, int64_t now_ns) {
         return;
     if (!self->idle_from_ns) {
         self->idle_from_ns = now_ns;
-        self->idle_watermark_us = before_late (self, largest);
+        self->idle_watermark_us = source_before_late (self, largest);
     }
     if (!__builtin_add_overflow (self->idle_watermark_us, (now_ns - self->idle_from_ns) / 1000, &moved))
         source_set (self, moved);

@@ -50,11 +50,11 @@ static bool collect_all (window_t *self) {
     }
     for (uint32_t i = 0; i < self->count; i++) {
         collection.pane = self->panes[self->first + i];
-        if (!table_take_dirty (collection.pane->table, collect, &collection))
+        if (!table_visit_dirty (collection.pane->table, collect, &collection))
             return false;
     }
     collection.pane = NULL;
-    return self->table == NULL || table_take_dirty (self->table, collect, &collection);
+    return self->table == NULL || table_visit_dirty (self->table, collect, &collection);
 }
 
 /* A counting sort: stable. */
@@ -68,55 +68,47 @@ static void sort_by_shard (window_t *self) {
         self->sorted[starts[key_shard (self->frozen[i].key.hash)]++] = i;
 }
 
-static bool write_row (const window_t *self, const frozen_t *frozen, buffer_t *out) {
+static bool write_row (const window_t *self, const frozen_t *frozen, section_t *section) {
+    buffer_t *out = &section->rows;
+    size_t before = out->size;
+    uint32_t shard = key_shard (frozen->key.hash);
     const global_row_t *global = frozen->pane ? NULL : frozen->payload;
     value_t key = {.p = frozen->key.bytes, .size = frozen->key.size, .tag = TAG_BYTES}, nil = value_null();
     int64_t start = global ? global->start : frozen->pane->start;
     int64_t end = global ? global->end : frozen->pane->end;
     int64_t order = global ? (int64_t) global->waiting - 1 : (int64_t) frozen->index;
-    if (!pack_write_list (out, 6) || !pack_write_int (out, key_shard (frozen->key.hash)) ||
-        !pack_write (out, &key) || !pack_write_int (out, start) || !pack_write_int (out, end) ||
-        !pack_write_int (out, order))
+    const void *accumulators = global ? (const void *) (global + 1) : frozen->payload;
+    if (!pack_write_list (out, 6) || !pack_write_int (out, shard) || !pack_write (out, &key) ||
+        !pack_write_int (out, start) || !pack_write_int (out, end) || !pack_write_int (out, order) ||
+        !(accumulators ? aggregates_pack (self->aggregates, accumulators, out) : pack_write (out, &nil)))
         return false;
-    if (frozen->payload == NULL)
-        return pack_write (out, &nil);
-    return aggregates_pack (self->aggregates, global ? (const void *) (global + 1) : frozen->payload, out);
+    section_note (section, shard, before);
+    return true;
 }
 
-static void mark_again (window_t *self) {
-    for (uint32_t i = 0; i < self->frozen_count; i++) {
-        const frozen_t *frozen = &self->frozen[i];
-        if (frozen->payload)
-            table_mark (frozen->pane ? frozen->pane->table : self->table, frozen->index);
-    }
+bool window_freeze (window_t *self, section_t *out) {
+    self->frozen_count = 0;
+    if (!collect_all (self))
+        return false;
+    sort_by_shard (self);
+    for (uint32_t i = 0; i < self->frozen_count; i++)
+        if (!write_row (self, &self->frozen[self->sorted[i]], out))
+            return false;
+    return true;
 }
 
-/* All is written: closed panes need no longer be remembered, open ones are now known to a cut. */
-static void settle (window_t *self) {
+/* Closed panes need no longer be remembered, open ones are now known to a cut. */
+void window_settle (window_t *self) {
     for (uint32_t i = 0; i < self->frozen_count; i++)
         if (self->frozen[i].payload && self->frozen[i].pane)
             self->frozen[i].pane->stored = true;
+    for (uint32_t i = 0; i < self->count; i++)
+        table_forget_dirty (self->panes[self->first + i]->table);
+    if (self->table)
+        table_forget_dirty (self->table);
     while (self->closed_panes) {
         pane_t *pane = self->closed_panes;
         self->closed_panes = pane->next;
         window_recycle (self, pane);
     }
-}
-
-bool window_freeze (window_t *self, buffer_t *out, uint64_t *rows) {
-    size_t before = out->size;
-    self->frozen_count = 0;
-    bool written = collect_all (self);
-    if (written)
-        sort_by_shard (self);
-    for (uint32_t i = 0; written && i < self->frozen_count; i++)
-        written = write_row (self, &self->frozen[self->sorted[i]], out);
-    if (!written) {
-        out->size = before;
-        mark_again (self);
-        return false;
-    }
-    settle (self);
-    *rows += self->frozen_count;
-    return true;
 }

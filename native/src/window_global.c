@@ -65,6 +65,16 @@ static void give_changed (window_t *self, value_t *row, arena_t *scratch, window
     self->changed_count = 0;
 }
 
+int64_t window_next_due (const window_t *self, int64_t watermark_us) {
+    if (watermark_us == INT64_MIN)
+        return DUE_UNKNOWN;
+    if (watermark_us > WINDOW_TIME_MAX)
+        watermark_us = WINDOW_TIME_MAX;
+    if (watermark_us < -WINDOW_TIME_MAX)
+        watermark_us = -WINDOW_TIME_MAX;
+    return window_floor (self, watermark_us) + self->every;
+}
+
 /* Passing several multiples at once gives one result a key: nothing changed in between. The first watermark of all
  * only says which multiple comes next. */
 void window_global_advance (window_t *self, int64_t watermark_us, value_t *row, arena_t *scratch,
@@ -74,11 +84,6 @@ void window_global_advance (window_t *self, int64_t watermark_us, value_t *row, 
     bool is_last = watermark_us == INT64_MAX;
     if (is_last || (self->due != DUE_UNKNOWN && watermark_us >= self->due))
         give_changed (self, row, scratch, emit, context);
-    if (is_last || watermark_us < self->due)
-        return;
-    if (watermark_us > WINDOW_TIME_MAX)
-        watermark_us = WINDOW_TIME_MAX;
-    if (watermark_us < -WINDOW_TIME_MAX)
-        watermark_us = -WINDOW_TIME_MAX;
-    self->due = window_floor (self, watermark_us) + self->every;
+    if (!is_last && watermark_us >= self->due)
+        self->due = window_next_due (self, watermark_us);
 }

@@ -45,6 +45,7 @@ static bool panes_room (window_t *self) {
 
 static void destroy_pane (pane_t *pane) {
     table_destroy (&pane->table);
+    free (pane->orders);
     free (pane);
 }
 

@@ -11,6 +11,7 @@ from appliance.load import load_file
 from appliance.native import lib
 from appliance.plan.program import compile_plan
 from appliance.worker.committer import cut_positions
+from appliance.worker.cut_form import unpack_cut, unpack_positions
 from appliance.worker.lane import Lane
 
 FORMATS = Path(__file__).parents[2] / "docs/formats"
@@ -43,7 +44,7 @@ def test_a_cut_is_what_cut_md_says(tmp_path: Path) -> None:
     path.write_text(COUNTS)
     program = compile_plan(load_file(path))
     program.document["sources"][0].update(kind="chunks", bounded=True, replayable=True)
-    program.document["sinks"][0].update(kind="blackhole")
+    program.document["sinks"][0].update(kind="spool", numbered=True)
     lane = Lane()
     lane.set_clock(0, 0)
     lane.load(program.pack(), [], once=False)
@@ -58,6 +59,12 @@ def test_a_cut_is_what_cut_md_says(tmp_path: Path) -> None:
     lane.destroy()
     assert cuts == [example("cut.md")]
     assert cut_positions(cuts[0]) == {(0, 0): {"": b"37"}}
+    (flow,) = unpack_cut(cuts[0])
+    assert flow.name == "counts" and flow.sinks[0].shards == b"5"
+    assert [(section.kind, section.count) for section in flow.sections] == [("window", 1)]
+    assert flow.sections[0].sizes[53] == len(flow.sections[0].rows)
+    positions = flow.positions()
+    assert unpack_positions(positions.pack()) == positions
 
 
 def test_an_operator_is_what_program_md_says() -> None:

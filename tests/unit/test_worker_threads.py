@@ -366,9 +366,9 @@ def test_cuts_are_committed_in_order_and_told_after() -> None:
 def test_positions_of_a_cut_are_found_without_unpacking_its_states() -> None:
     flow = {
         "flow": "f",
-        "positions": [[0, "p", b"17", b"unfinished", 5], [1, "file", 99, b"", 5]],
+        "partitions": [[0, "p", b"17", b"unfinished", 5], [1, "file", 99, b"", 5]],
         "states": [[0, 1, b"\xc1 is not msgpack"]],
-        "results": [],
+        "sinks": [],
     }
     assert cut_positions(msgpack.packb([flow, flow]) + msgpack.packb(b"python")) == {
         (0, 0): {"p": b"17"},

@@ -1,0 +1,353 @@
+"""A cut as the lane hands it over, and what a lane is restored from: `docs/formats/cut.md`.
+
+Both come from a lane of ours, but the second has been on a disk: everything is checked, and what
+does not fit is refused with a BettongError.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import msgpack
+
+from appliance.errors import BettongError
+from appliance.limits import CUT_MAX_BYTES, CUT_PART_MAX_COUNT
+
+SHARD_COUNT = 64
+_SIZES = struct.Struct(f"<{SHARD_COUNT}I")
+
+#: Flags of a partition.
+COUNTED, IDLE, ENDED = 1, 2, 4
+
+KINDS = ("window", "global", "running", "python")
+
+_Part = TypeVar("_Part")
+
+
+@dataclass(frozen=True)
+class SourceCut:
+    """How far a source's event time has got. Times are microseconds; the smallest int64: none."""
+
+    index: int
+    watermark_us: int
+    left_time_us: int  # the largest event time of the partitions that have gone
+    ended: bool
+    idle: bool  # all its partitions were: its watermark moves with the clock
+
+
+@dataclass(frozen=True)
+class PartitionCut:
+    """How far a partition has been read: an int where the lane reads the source itself, else bytes
+    as the connector gave them.
+    """
+
+    source: int
+    name: str
+    position: int | bytes
+    unfinished: bytes  # of the frame that the position lies in
+    max_time_us: int
+    watermark_us: int
+    flags: int  # COUNTED | IDLE | ENDED
+    frame: tuple[int, int, bool, int]  # bytes read, scanned, skipping, skipped
+    format: bytes  # what the decoder keeps for a partition, such as a CSV header
+    identity: bytes  # which file it is
+
+    @property
+    def ended(self) -> bool:
+        """It brings nothing more: a file that was read to its end."""
+        return bool(self.flags & ENDED)
+
+
+@dataclass(frozen=True)
+class StepCut:
+    """How far a step that watches event time has closed, by its operator."""
+
+    op: int
+    watermark_us: int
+
+
+@dataclass(frozen=True)
+class Section:
+    """The rows of one step that have changed since the cut before, sorted by shard."""
+
+    op: int
+    kind: str  # one of KINDS
+    count: int  # rows
+    rows: bytes
+    sizes: tuple[int, ...]  # bytes of each shard's rows
+
+
+@dataclass(frozen=True)
+class SinkCut:
+    """What a sink has that no cut before holds; of an immediate one, what it has not taken yet."""
+
+    records: int  # since the start
+    block: bytes
+    count: int  # records in the block
+    shards: bytes  # one byte a record, where the sink numbers them
+    started: bool  # something has been written: a CSV header stands
+    offset: int  # of a file: where the block belongs
+
+
+@dataclass(frozen=True)
+class SinkRestore:
+    """What an immediate sink goes on with. `offset` None: where the sink is opened."""
+
+    index: int
+    pending: bytes
+    started: bool
+    offset: int | None = None
+
+
+@dataclass(frozen=True)
+class FlowCut:
+    """One flow's part of a cut; its Python steps' sections stand among the others."""
+
+    name: str
+    now_us: int
+    sources: tuple[SourceCut, ...]
+    partitions: tuple[PartitionCut, ...]
+    steps: tuple[StepCut, ...]
+    sections: tuple[Section, ...]
+    sinks: tuple[SinkCut, ...]
+
+    def positions(self) -> FlowPositions:
+        """What a restart of the flow needs beside its state rows."""
+        sinks = tuple(
+            SinkRestore(index, sink.block, sink.started, sink.offset)
+            for index, sink in enumerate(self.sinks)
+        )
+        return FlowPositions(self.now_us, self.sources, self.partitions, self.steps, sinks)
+
+
+@dataclass(frozen=True)
+class FlowPositions:
+    """The document of `Lane.restore`.
+
+    From a cut, `sinks` holds every sink's block as pending: take out those of sinks that deliver
+    from a spool (`replace(positions, sinks=…)`), or they go out twice.
+    """
+
+    now_us: int
+    sources: tuple[SourceCut, ...]
+    partitions: tuple[PartitionCut, ...]
+    steps: tuple[StepCut, ...]
+    sinks: tuple[SinkRestore, ...] = ()
+
+    def pack(self) -> bytes:
+        """As `unpack_positions` and the lane read it."""
+        document = {
+            "now": self.now_us,
+            "sources": [
+                [one.index, one.watermark_us, one.left_time_us, one.ended, one.idle]
+                for one in self.sources
+            ],
+            "partitions": [_partition_items(one) for one in self.partitions],
+            "steps": [[one.op, one.watermark_us] for one in self.steps],
+            "sinks": [[one.index, one.pending, one.started, one.offset] for one in self.sinks],
+        }
+        packed = msgpack.packb(document, use_bin_type=True)
+        assert isinstance(packed, bytes)
+        return packed
+
+
+def unpack_cut(blocks: bytes) -> tuple[FlowCut, ...]:
+    """The flows of a cut. BettongError when it is none."""
+    unpacker = msgpack.Unpacker(max_buffer_size=CUT_MAX_BYTES, **_limits(len(blocks)))
+    try:
+        unpacker.feed(blocks)
+        flows, later = unpacker.unpack(), unpacker.unpack()
+        if unpacker.tell() != len(blocks):
+            raise _wrong("a cut", "there is more behind it")
+        python: dict[int, list[Section]] = {}
+        for items in _list(later, "sections"):
+            flow, *rest = _items(items, 6, "a section")
+            python.setdefault(_int(flow), []).append(_section(rest))
+        return tuple(
+            _flow(flow, python.get(index, [])) for index, flow in enumerate(_list(flows, "flows"))
+        )
+    except (ValueError, msgpack.exceptions.UnpackException) as error:
+        raise _wrong("a cut", str(error) or type(error).__name__) from error
+
+
+def unpack_positions(packed: bytes) -> FlowPositions:
+    """What `FlowPositions.pack` made. BettongError when it did not."""
+    try:
+        document = msgpack.unpackb(packed, **_limits(len(packed)))
+        flow = _map(document, "a flow's positions")
+        return FlowPositions(
+            _int(flow["now"]),
+            _all(flow, "sources", _source),
+            _all(flow, "partitions", _partition),
+            _all(flow, "steps", _step),
+            _all(flow, "sinks", _sink_restore),
+        )
+    except KeyError as error:
+        raise _wrong("a flow's positions", f"{error} is missing") from error
+    except (ValueError, msgpack.exceptions.UnpackException) as error:
+        raise _wrong("a flow's positions", str(error) or type(error).__name__) from error
+
+
+# ---- the parts ----
+
+
+def _flow(value: Any, python: Iterable[Section]) -> FlowCut:
+    flow = _map(value, "a flow")
+    try:
+        return FlowCut(
+            _text(flow["flow"]),
+            _int(flow["now"]),
+            _all(flow, "sources", _source),
+            _all(flow, "partitions", _partition),
+            _all(flow, "steps", _step),
+            (*_all(flow, "states", _section), *python),
+            _all(flow, "sinks", _sink),
+        )
+    except KeyError as error:
+        raise _wrong("a cut", f"a flow has no {error}") from error
+
+
+def _source(value: Any) -> SourceCut:
+    index, watermark, left, ended, idle = _items(value, 5, "a source")
+    return SourceCut(_int(index), _int(watermark), _int(left), _bool(ended), _bool(idle))
+
+
+def _partition(value: Any) -> PartitionCut:
+    items = _items(value, 10, "a partition")
+    source, name, position, unfinished, largest, watermark, flags, frame, format_, identity = items
+    read, scanned, skipping, skipped = _items(frame, 4, "a frame's state")
+    return PartitionCut(
+        _int(source),
+        _text(name),
+        position if isinstance(position, bytes) else _int(position),
+        _bytes(unfinished),
+        _int(largest),
+        _int(watermark),
+        _int(flags),
+        (_int(read), _int(scanned), _bool(skipping), _int(skipped)),
+        _bytes(format_),
+        _bytes(identity),
+    )
+
+
+def _partition_items(one: PartitionCut) -> list[Any]:
+    try:
+        name: str | bytes = one.name.encode().decode()
+    except UnicodeEncodeError:  # a file's name may be any bytes
+        name = one.name.encode("utf-8", "surrogateescape")
+    return [
+        one.source,
+        name,
+        one.position,
+        one.unfinished,
+        one.max_time_us,
+        one.watermark_us,
+        one.flags,
+        list(one.frame),
+        one.format,
+        one.identity,
+    ]
+
+
+def _step(value: Any) -> StepCut:
+    op, watermark = _items(value, 2, "a step")
+    return StepCut(_int(op), _int(watermark))
+
+
+def _section(value: Any) -> Section:
+    op, kind, count, rows, sizes = _items(value, 5, "a section")
+    if kind not in KINDS:
+        raise ValueError(f"a section of kind {kind!r}")
+    if len(_bytes(sizes)) != _SIZES.size:
+        raise ValueError(f"a section with {len(sizes)} bytes of sizes")
+    section = Section(_int(op), kind, _int(count), _bytes(rows), _SIZES.unpack(sizes))
+    if sum(section.sizes) != len(section.rows):
+        raise ValueError("a section's sizes are not those of its rows")
+    return section
+
+
+def _sink(value: Any) -> SinkCut:
+    records, block, count, shards, started, offset = _items(value, 6, "a sink")
+    return SinkCut(
+        _int(records), _bytes(block), _int(count), _bytes(shards), _bool(started), _int(offset)
+    )
+
+
+def _sink_restore(value: Any) -> SinkRestore:
+    index, pending, started, offset = _items(value, 4, "a sink")
+    where = None if offset is None else _int(offset)
+    return SinkRestore(_int(index), _bytes(pending), _bool(started), where)
+
+
+# ---- checks ----
+
+
+def _limits(size: int) -> dict[str, Any]:
+    if size > CUT_MAX_BYTES:
+        raise _wrong("a cut", f"{size} bytes are more than {CUT_MAX_BYTES}")
+    return {
+        "raw": False,
+        "strict_map_key": True,
+        "unicode_errors": "surrogateescape",
+        "max_str_len": CUT_MAX_BYTES,
+        "max_bin_len": CUT_MAX_BYTES,
+        "max_array_len": CUT_PART_MAX_COUNT,
+        "max_map_len": 16,
+        "max_ext_len": 0,
+    }
+
+
+def _all(flow: dict[str, Any], name: str, part: Callable[[Any], _Part]) -> tuple[_Part, ...]:
+    return tuple(part(item) for item in _list(flow[name], name))
+
+
+def _map(value: Any, what: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{what} is no map")
+    return value
+
+
+def _list(value: Any, what: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"{what}: no list")
+    return value
+
+
+def _items(value: Any, count: int, what: str) -> list[Any]:
+    if len(_list(value, what)) != count:
+        raise ValueError(f"{what} has {len(value)} items, not {count}")
+    return list(value)
+
+
+def _int(value: Any) -> int:
+    if type(value) is not int:
+        raise ValueError(f"{value!r} is no int")
+    return value
+
+
+def _bool(value: Any) -> bool:
+    if type(value) is not bool:
+        raise ValueError(f"{value!r} is no bool")
+    return value
+
+
+def _bytes(value: Any) -> bytes:
+    if not isinstance(value, bytes):
+        raise ValueError(f"{type(value).__name__} where bytes should be")
+    return value
+
+
+def _text(value: Any) -> str:
+    """A name; one that is no UTF-8 is a bin, its bytes kept as surrogates."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
+    if not isinstance(value, str):
+        raise ValueError(f"{type(value).__name__} where text should be")
+    return value
+
+
+def _wrong(what: str, why: str) -> BettongError:
+    return BettongError(f"{what} cannot be read: {why}")

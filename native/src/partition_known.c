@@ -1,0 +1,139 @@
+/* partition_known.c: partitions that are not read now, and how far they have been read: those of a cut that have not
+ * come back yet, and those that have ended and must not be read again after a restart. */
+#include <stdlib.h>
+
+#include "forks.h"
+#include "lane.h"
+
+/* Sources whose partitions are the same ones after a restart. A followed file never ends for good. */
+static bool can_resume (const source_t *self) {
+    return self->kind == SOURCE_FILES || self->kind == SOURCE_CHUNKS;
+}
+
+static partition_t **find (source_t *self, const char *name, uint32_t name_size) {
+    partition_t **link = &self->known;
+    while (*link && ((*link)->name_size != name_size || memcmp ((*link)->name, name, name_size)))
+        link = &(*link)->next;
+    return link;
+}
+
+static void unlink_known (source_t *self, partition_t **link) {
+    partition_t *partition = *link;
+    *link = partition->next;
+    partition->next = NULL;
+    self->known_count--;
+}
+
+void partition_retire (partition_t *self) {
+    source_t *source = self->source;
+    if (!can_resume (source) || source->follow) {
+        partition_drop (self);
+        return;
+    }
+    partition_leave (self);
+    if (self->start < self->end) {
+        self->ended = false; /* the flow has stopped: what was not looked at is the next run's */
+    } else {
+        free (self->data);
+        self->base += self->end;
+        self->data = NULL;
+        self->capacity = self->start = self->end = 0;
+    }
+    self->ready = false;
+    self->next = source->known;
+    source->known = self;
+    source->known_count++;
+}
+
+bool source_knows_ended (const source_t *self, const char *name, uint32_t name_size) {
+    const partition_t *partition = self->known;
+    while (partition && (partition->name_size != name_size || memcmp (partition->name, name, name_size)))
+        partition = partition->next;
+    return partition && partition->ended;
+}
+
+/* One that had ended left the minimum; it joins again with its next record. */
+partition_t *partition_resume (source_t *source, const char *name, uint32_t name_size, int fd) {
+    partition_t **link = find (source, name, name_size), *self = *link;
+    if (!self || (self->ended && source->kind != SOURCE_CHUNKS))
+        return NULL;
+    unlink_known (source, link);
+    if (self->ended)
+        self->ended = false, self->idle = true;
+    self->resumed = true;
+    self->fd = fd;
+    forks_own (fd);
+    self->heard_ns = source->flow->lane->now_ns;
+    self->next = source->partitions;
+    source->partitions = self;
+    source->partition_count++;
+    return self;
+}
+
+/* A file that is not asked for any more: should it come back, it is read anew. */
+static void forget_files (source_t *self) {
+    for (partition_t **link = &self->known; *link;) {
+        partition_t *partition = *link;
+        uint32_t i = 0;
+        while (i < self->path_count && strcmp (self->paths[i], partition->name))
+            i++;
+        if (i < self->path_count) {
+            link = &partition->next;
+            continue;
+        }
+        self->lost += partition->end - partition->start;
+        unlink_known (self, link);
+        partition_free (partition);
+    }
+}
+
+/* In the order in which they stood. */
+static void resume_chunks (source_t *self) {
+    partition_t **last = &self->partitions;
+    for (partition_t **link = &self->known; *link;) {
+        partition_t *partition = *link;
+        if (partition->ended) {
+            link = &partition->next;
+            continue;
+        }
+        unlink_known (self, link);
+        partition->heard_ns = self->flow->lane->now_ns;
+        *last = partition;
+        last = &partition->next;
+        self->partition_count++;
+    }
+}
+
+void source_resume (source_t *self) {
+    lane_t *lane = self->flow->lane;
+    if (!self->resumed)
+        return;
+    if (self->kind == SOURCE_CHUNKS)
+        resume_chunks (self);
+    else if (self->kind == SOURCE_FILES)
+        forget_files (self);
+    else
+        source_forget (self);
+    source_refresh (self);
+    if (self->lost)
+        lane_log (lane, 30, "source %.*s: %llu bytes of messages that were cut off at the restart are lost",
+                  (int) self->name_size, self->name, (unsigned long long) self->lost);
+    if (self->arrival || self->lowest)
+        return;
+    if (self->resumed_idle) {
+        self->idle_from_ns = lane->now_ns;
+        self->idle_watermark_us = self->watermark_us;
+    } else if (self->idle_us >= 0) {
+        /* Nobody is back yet, and a restart does not count as time in which a source was idle. */
+        self->look_ns = lane->now_ns + self->idle_us * 1000;
+    }
+}
+
+void source_forget (source_t *self) {
+    while (self->known) {
+        partition_t *partition = self->known;
+        self->lost += partition->end - partition->start;
+        unlink_known (self, &self->known);
+        partition_free (partition);
+    }
+}
