@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from appliance.flow.aggregates import sum as sum
     from appliance.flow.aggregates import variance as variance
     from appliance.flow.aggregates import variance_pop as variance_pop
+    from appliance.flow.words import acknowledged_tcp as acknowledged_tcp
     from appliance.flow.words import binary as binary
     from appliance.flow.words import blackhole as blackhole
     from appliance.flow.words import connector as connector
@@ -67,9 +68,9 @@ _HOMES = {
         "mean", "min", "min_by", "rate", "stddev", "stddev_pop", "sum", "variance", "variance_pop",
     ),
     "appliance.flow.words": (
-        "binary", "blackhole", "connector", "csv", "event_time", "file", "generate",
-        "global_window", "hopping", "itself", "json", "lines", "msgpack", "raw", "stdin", "stdout",
-        "tcp", "text", "tumbling", "udp",
+        "acknowledged_tcp", "binary", "blackhole", "connector", "csv", "event_time", "file",
+        "generate", "global_window", "hopping", "itself", "json", "lines", "msgpack", "raw",
+        "stdin", "stdout", "tcp", "text", "tumbling", "udp",
     ),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

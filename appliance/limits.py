@@ -224,6 +224,68 @@ LINK_EVENT_TURN_MAX_COUNT = 64
 LINK_PEER_MAX_COUNT = 1024
 LINK_TOKEN_MAX_COUNT = 64
 
+# ---- the acknowledged TCP protocol ----
+
+#: One frame, in bytes: with the length that each of its messages gets on the way to the lane it
+#: still fits into one chunk (240 KiB + 4,096 × 4 = 256 KiB).
+ACKNOWLEDGED_FRAME_MAX_BYTES = 240 << 10
+
+#: Messages of one frame: so many empty ones still cost little more than their bytes.
+ACKNOWLEDGED_FRAME_MAX_COUNT = 4096
+
+#: A message alone in its frame: what else the frame says takes less than the rest.
+ACKNOWLEDGED_MESSAGE_MAX_BYTES = ACKNOWLEDGED_FRAME_MAX_BYTES - 64
+
+#: The first frame of a client that has not said who it is, in bytes: a name and a token.
+ACKNOWLEDGED_HELLO_MAX_BYTES = 1 << 10
+
+#: Clients of one source at one time: each may hold one frame and one read, so 40 MB at the very
+#: worst.
+ACKNOWLEDGED_CLIENT_MAX_COUNT = 128
+
+#: Streams that one source remembers: each is a partition of the lane, which has at most 10,000.
+ACKNOWLEDGED_STREAM_MAX_COUNT = 8192
+
+#: The name of a stream, in bytes of UTF-8.
+ACKNOWLEDGED_STREAM_MAX_BYTES = 64
+
+#: What a client may have sent without an acknowledgement: a cut a second then gives 65,536 messages
+#: a second and stream.
+ACKNOWLEDGED_CREDIT_MAX_COUNT = 65_536
+ACKNOWLEDGED_CREDIT_MAX_BYTES = 8 << 20
+
+#: From being accepted to the end of the first frame, and from the first byte of a later frame to
+#: its last. Time in which the source is pushed back does not count.
+ACKNOWLEDGED_HELLO_S = 10.0
+ACKNOWLEDGED_FRAME_S = 60.0
+
+#: A client that was told an error has so long to read it and close.
+ACKNOWLEDGED_LEAVE_S = 2.0
+
+#: A receiver says something at least so often; a client that hears nothing for the longer time
+#: connects anew.
+ACKNOWLEDGED_HEARTBEAT_S = 10.0
+ACKNOWLEDGED_SILENCE_S = 30.0
+
+#: A client that acknowledges none of our bytes for so long has gone (the system's own patience is
+#: 15 minutes).
+ACKNOWLEDGED_GONE_S = 60.0
+
+#: A client's waits before it connects again: the first and the largest, doubling, with jitter.
+ACKNOWLEDGED_RETRY_FIRST_S = 0.1
+ACKNOWLEDGED_RETRY_MAX_S = 30.0
+
+# ---- the SQLite sink ----
+
+#: Columns of a table: SQLite itself allows 2,000, and each record names all that it has.
+SQLITE_COLUMN_MAX_COUNT = 500
+
+#: How long a write waits for another program's transaction before the sink says "later".
+SQLITE_BUSY_S = 1.0
+
+#: Records in the table of those that could not be stored; beyond it the oldest go, and are counted.
+SQLITE_REFUSED_MAX_COUNT = 100_000
+
 # ---- words ----
 
 #: The same log line appears at most so often in so many seconds; the rest is counted and said
@@ -343,6 +405,9 @@ STORE_QUARANTINE_MAX_BYTES = 64 << 20
 
 #: Damaged stores that were set aside under names of their own, before an operator must look.
 STORE_SET_ASIDE_MAX_COUNT = 100
+
+#: A damaged store is made again in transactions of so many bytes.
+STORE_REBUILD_BATCH_BYTES = 16 << 20
 
 #: What one opening lists of damage; the rest is counted in its last line.
 STORE_DAMAGE_MAX_COUNT = 1000

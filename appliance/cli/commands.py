@@ -14,6 +14,7 @@ COMMANDS = {
     "explain": "Show what would run, where, and with which guarantees.",
     "list": "List connectors, functions and aggregates.",
     "drain": "Deliver everything a running flow holds, and end it.",
+    "send": "Send lines to a flow that acknowledges them.",
     "status": "Show how a running flow is doing.",
     "version": "Show the version.",
 }

@@ -66,6 +66,12 @@ class udp:
         return Connector("udp", {"connect": _address(address)})
 
 
+def acknowledged_tcp(address: int | str, *, token: str | None = None) -> Connector:
+    """Clients that keep each message until it is in a cut: at a port of the loopback, or at
+    `"host:port"`."""
+    return Connector("acknowledged_tcp", _given({"listen": _address(address), "token": token}))
+
+
 def file(
     path: str | PathLike[str] | None = None,
     *,

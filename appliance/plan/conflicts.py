@@ -15,6 +15,9 @@ from appliance import connect
 from appliance.errors import Fault
 from appliance.plan.logical import Plan, Sink, Source
 
+#: Sources that listen at a port, and whose port it is.
+_LISTENERS = {"tcp": "tcp", "acknowledged_tcp": "tcp", "udp": "udp"}
+
 _DEVICES = "/dev/"  # many may write /dev/null
 
 
@@ -50,10 +53,11 @@ def _heard_twice(plans: Sequence[Plan]) -> Iterator[Fault]:
     for plan in plans:
         for source in plan.sources.values():
             listen = source.options.get("listen")
-            if source.connector not in ("tcp", "udp") or not isinstance(listen, str):
+            protocol = _LISTENERS.get(source.connector)
+            if protocol is None or not isinstance(listen, str):
                 continue
             host, port = connect.parse_address(listen)
-            address = (source.connector, host, port)
+            address = (protocol, host, port)
             if port and address in first:
                 message = f"source {first[address]} listens at {listen} too"
                 yield Fault(source.place, message, "give each source a port of its own")

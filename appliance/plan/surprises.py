@@ -44,6 +44,8 @@ def several_partitions(source: Source) -> bool:
     """Whether a source can have more than one partition (S5)."""
     if source.connector == "tcp":
         return "listen" in source.options
+    if source.connector == "acknowledged_tcp":
+        return True
     if source.connector == "file":
         return "glob" in source.options
     return source.connector == "connector"

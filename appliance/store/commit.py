@@ -142,7 +142,8 @@ class Draft:
 
     def finish(self) -> None:
         """Write both copies of the head and of every entry that changed."""
-        self.head = replace(self.head, flows=tuple(sorted(self.entries)))
+        names = tuple(sorted(self.entries))
+        self.head = replace(self.head, flows=names, transaction=self._writing.id())
         values: list[tuple[str | None, bytes]] = [(None, self.head.pack())]
         values += [(name, self.entries[name].pack()) for name in sorted(self.changed)]
         for name, data in values:

@@ -28,13 +28,15 @@ def newer_format(version: int) -> str:
 @dataclass(frozen=True)
 class Head:
     """What holds for the whole store: its newest cut, the newest and the oldest delta it has (their
-    cuts; 0: none), and the names of all flows that have an entry."""
+    cuts; 0: none), the names of all flows that have an entry, and the environment's number of the
+    transaction that wrote this, which every one of them does."""
 
     identity: str
     cut: int = 0
     newest: int = 0
     oldest: int = 0
     flows: tuple[str, ...] = ()
+    transaction: int = 0
 
     def with_deltas(self, cuts: Sequence[int]) -> Head:
         """The head of a store that has these deltas, in their order."""
@@ -42,7 +44,15 @@ class Head:
 
     def pack(self) -> bytes:
         packed: bytes = msgpack.packb(
-            [FORMAT, self.cut, self.identity, self.newest, self.oldest, self.flows]
+            [
+                FORMAT,
+                self.cut,
+                self.identity,
+                self.newest,
+                self.oldest,
+                self.flows,
+                self.transaction,
+            ]
         )
         return packed
 
@@ -106,10 +116,9 @@ def unpack_head(data: bytes | memoryview) -> Head:
     if isinstance(fields, list) and fields and isinstance(fields[0], int) and fields[0] > FORMAT:
         raise StoreRefused(newer_format(fields[0]))
     try:
-        _, cut, identity, newest, oldest, flows = fields
-        return Head(
-            str(identity), int(cut), int(newest), int(oldest), tuple(str(name) for name in flows)
-        )
+        _, cut, identity, newest, oldest, flows, transaction = fields
+        names = tuple(str(name) for name in flows)
+        return Head(str(identity), int(cut), int(newest), int(oldest), names, int(transaction))
     except TypeError as error:
         raise ValueError(f"not a head: {error}") from error
 

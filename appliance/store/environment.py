@@ -118,9 +118,17 @@ class Environment:
     @contextmanager
     def reading(self) -> Iterator[Reading]:
         """A short read transaction. What it gives is valid within the block only, and nothing in
-        the block may wait: the map cannot grow meanwhile."""
-        with self._gate, self._env.begin(buffers=True) as transaction:
-            yield transaction
+        the block may wait: the map cannot grow meanwhile.
+
+        StoreFailed after a failed write; ValueError when a page of the file makes no sense."""
+        if self._failed:
+            raise StoreFailed(self._failed)
+        with self._gate:
+            try:
+                with self._env.begin(buffers=True) as transaction:
+                    yield transaction
+            except lmdb.Error as error:
+                raise ValueError(f"the file is damaged: {error}") from error
 
     def write(self, work: Callable[[Writing], Result], payload_bytes: int) -> Result:
         """Run `work` in a write transaction and commit it. It is run again when the map had to

@@ -32,9 +32,13 @@ class StoreFailed(EnvironmentFailure):
 class Damage:
     """One thing that was found damaged, and what became of it.
 
-    `kind` is "store" (all of it was set aside), "history" (the newest cuts are lost), "stamp",
-    "record" (positions and numbers of a flow), "rows" (state of one shard), "spool" (results that
-    wait). `shard` is −1 and `step` is empty where they do not apply; `file` holds the bytes.
+    Lost is something where `kind` is "store" (all of it was set aside), "history" (the newest cut
+    may be missing), "record" (positions and numbers of a flow), "rows" (state of a shard, or with
+    −1 of several), "spool" (results that waited; `step` names the sink). Nothing is lost by
+    "structure" (the file was made again from its values), "stamp" and "copy" (there were two).
+
+    `shard` is −1 and `flow`, `step` are empty where they do not apply or are not known; `file` is
+    where the bytes went.
     """
 
     kind: str

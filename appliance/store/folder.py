@@ -100,9 +100,11 @@ def is_store(folder: Path) -> bool:
     return bool(names)
 
 
-def create(folder: Path, fill: Callable[[Path], None]) -> None:
+def create(folder: Path, fill: Callable[[Path], None], replaced: bool = False) -> Path | None:
     """Make the folder with what `fill` writes: beside its place, synced, then renamed; so it is
-    there whole or not at all. Leftovers of an earlier attempt are removed."""
+    there whole or not at all. Leftovers of an earlier attempt are removed.
+
+    `replaced`: there is one; it is set aside when the new one is ready, and its new name given."""
     parent, prefix = folder.parent, f".{folder.name}-new-"
     try:
         parent.mkdir(parents=True, exist_ok=True)
@@ -115,6 +117,7 @@ def create(folder: Path, fill: Callable[[Path], None]) -> None:
             for path in temporary.iterdir():
                 sync_file(path)
             sync_folder(temporary)
+            aside = set_aside(folder) if replaced else None
             temporary.rename(folder)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -122,6 +125,7 @@ def create(folder: Path, fill: Callable[[Path], None]) -> None:
         sync_folder(parent)
     except OSError as error:
         raise refusal(folder, "cannot be made", error) from error
+    return aside
 
 
 def refusal(folder: Path, what: str, error: OSError) -> DiskFull | StoreFailed | StoreRefused:

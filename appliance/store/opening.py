@@ -7,13 +7,16 @@ opens it; and every value is held against its checksum before it is believed.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from appliance import points
+from appliance.limits import STORE_REBUILD_BATCH_BYTES
 from appliance.store.commit import Contents, Draft
 from appliance.store.entries import FORMAT, Head, newer_format
-from appliance.store.environment import Environment, structure_faults
+from appliance.store.environment import Environment, Writing, structure_faults
 from appliance.store.failures import Damage, StoreRefused
 from appliance.store.folder import (
     Ownership,
@@ -24,6 +27,7 @@ from appliance.store.folder import (
     set_aside,
     write_stamp,
 )
+from appliance.store.pages import meta_faults, salvage
 from appliance.store.repair import repair
 from appliance.store.scan import scan
 
@@ -48,10 +52,10 @@ def open_folder(folder: Path, identity: str) -> Opened:
     owner = Ownership(folder)
     try:
         damage = _check_stamp(folder, identity)
-        faults = structure_faults(folder)
+        faults = structure_faults(folder) or meta_faults(folder)
         if faults:
-            owner, lost = _replace(folder, owner, identity, faults)
-            damage.append(lost)
+            owner, lost = _rebuild(folder, owner, identity, faults)
+            damage += lost
         environment = Environment(folder)
         try:
             contents = _read(folder, environment, identity, damage)
@@ -99,18 +103,56 @@ def _check_identity(folder: Path, theirs: str, ours: str) -> None:
         )
 
 
-def _replace(
+def _rebuild(
     folder: Path, owner: Ownership, identity: str, faults: list[str]
-) -> tuple[Ownership, Damage]:
-    """Set the folder aside and begin with an empty store."""
-    aside = set_aside(folder)
+) -> tuple[Ownership, list[Damage]]:
+    """Make a new store of what can be read of the damaged one, which is set aside."""
+    found = salvage(folder)
+    stamp = read_stamp(folder)
+    name = stamp.identity if stamp is not None else identity
+    what = f"the structure of the file was damaged ({faults[0]}; {len(faults)} in all)"
+    if found is None:
+        aside = set_aside(folder)
+        _create(folder, name)
+        damage = [Damage("store", f"{what}: everything restarts empty", file=str(aside))]
+    else:
+        values = found.values
+
+        def fill(temporary: Path) -> None:
+            write_stamp(temporary, name)
+            environment = Environment(temporary)
+            try:
+                for batch in _batches(values):
+                    environment.write(partial(_put_all, batch), sum(map(len, batch.values())))
+            finally:
+                environment.close()
+
+        renamed = create(folder, fill, replaced=True)
+        text = f"{what}: it was made again from what could be read"
+        damage = [Damage("structure", text, file=str(renamed))]
+        if not found.is_newest:
+            text = "the newest cut may be lost with it: everything is as it was one cut earlier"
+            damage.append(Damage("history", text))
     owner.release()
-    _create(folder, identity)
-    text = (
-        f"the structure of the store is damaged ({faults[0]}; {len(faults)} in all): it was set "
-        "aside, and everything restarts empty"
-    )
-    return Ownership(folder), Damage("store", text, file=str(aside))
+    return Ownership(folder), damage
+
+
+def _batches(values: dict[bytes, bytes]) -> Iterator[dict[bytes, bytes]]:
+    """The values in transactions of a bounded size."""
+    batch: dict[bytes, bytes] = {}
+    size = 0
+    for key, value in values.items():
+        batch[key] = value
+        size += len(value)
+        if size >= STORE_REBUILD_BATCH_BYTES:
+            yield batch
+            batch, size = {}, 0
+    yield batch
+
+
+def _put_all(batch: dict[bytes, bytes], writing: Writing) -> None:
+    for key, value in batch.items():
+        writing.put(key, value)
 
 
 def _read(folder: Path, environment: Environment, identity: str, damage: list[Damage]) -> Contents:
@@ -122,5 +164,5 @@ def _read(folder: Path, environment: Environment, identity: str, damage: list[Da
         found.head = replace(found.head, identity=identity)
     if any(one.kind == "stamp" for one in damage):
         write_stamp(folder, found.head.identity)
-    damage += repair(environment, Quarantine(folder), found)
+    damage += repair(environment, Quarantine(folder), found, is_rebuilt=bool(damage))
     return Contents(found.head, found.entries, found.index)

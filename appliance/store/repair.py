@@ -18,13 +18,24 @@ from appliance.store.index import Shard
 from appliance.store.rows import merge_rows
 from appliance.store.scan import Scan
 from appliance.store.shards import Pieces, ShardRows, merge_shard, places, read_slice
-from appliance.store.values import BASE, DELTA, SPOOL
+from appliance.store.values import (
+    BASE,
+    DELTA,
+    FIRST_COPY,
+    SECOND_COPY,
+    SPOOL,
+    base_prefix,
+    delta_prefix,
+    with_checksum,
+)
 
 
-def repair(environment: Environment, quarantine: Quarantine, found: Scan) -> list[Damage]:
+def repair(
+    environment: Environment, quarantine: Quarantine, found: Scan, is_rebuilt: bool
+) -> list[Damage]:
     """Quarantine what the scan found and make the store sound again. Gives what is to be said of
-    it. Does nothing, and writes nothing, when all is well."""
-    if not (found.bad or found.stale or found.losses or found.damage):
+    it. Does nothing, and writes nothing, when all is well and the store was not made anew."""
+    if not (found.bad or found.stale or found.losses or found.damage or is_rebuilt):
         return []
     with environment.reading() as reading:
         kept = [_keep_value(reading, quarantine, key) for key in found.bad]
@@ -58,11 +69,11 @@ def _empty(
         except ValueError:
             void[step] = kind, rows
     merge = merge_shard(flow, number, cut, iter([one for one in live if one.rows]))
-    before = index.shard(shard).base
 
     def write(writing: Writing) -> Draft:
         draft = Draft(Contents(found.head, found.entries, index), writing)
-        draft.set_base(merge, before)
+        delete_all(writing, base_prefix(flow, number))
+        draft.set_base(merge, None)
         draft.finish()
         return draft
 
@@ -95,9 +106,15 @@ def _sorted_pieces(reading: Reading, found: Scan, shard: Shard) -> tuple[Pieces,
 
 
 def _clean(environment: Environment, found: Scan) -> None:
-    """Delete what is damaged or not needed, and write head and entries anew."""
+    """Delete what is damaged or not needed, and write head and entries anew.
+
+    A lost block of a segment that is still needed, for the rows in its other blocks, is filled with
+    zeros: no base reaches less far than the rows that it had."""
     index = found.index
     unneeded = index.without_pins(())
+    held = {delta_prefix(cut) for cut in index.deltas if cut not in unneeded}
+    emptied = {base_prefix(*shard) for shard in found.losses}
+    held |= {key[:-4] for key in found.holes if key[:1] == BASE and key[:-4] not in emptied}
     head = found.head.with_deltas([cut for cut in index.deltas if cut not in unneeded])
 
     def write(writing: Writing) -> Draft:
@@ -105,12 +122,13 @@ def _clean(environment: Environment, found: Scan) -> None:
         for cut in unneeded:
             draft.drop_delta(index.deltas[cut])
         for prefix in found.stale:
-            with writing.cursor() as cursor:
-                there = cursor.set_range(prefix)
-                while there and cursor.key().startswith(prefix):
-                    there = cursor.delete()
+            delete_all(writing, prefix)
         for key in found.bad:
-            writing.delete(key)
+            if key[:1] in (FIRST_COPY, SECOND_COPY):
+                writing.delete(key)
+        for key, size in found.holes.items():
+            if key[:-4] in held:
+                draft.put(key, with_checksum(key, bytes(size)))
         for entry in found.entries.values():
             draft.set_entry(entry)
         draft.finish()
@@ -120,6 +138,14 @@ def _clean(environment: Environment, found: Scan) -> None:
     found.head, found.entries = draft.head, draft.entries
     for cut in unneeded:
         index.drop_delta(cut)
+
+
+def delete_all(writing: Writing, prefix: bytes) -> None:
+    """Delete every value whose key begins with `prefix`."""
+    with writing.cursor() as cursor:
+        there = cursor.set_range(prefix)
+        while there and cursor.key().startswith(prefix):
+            there = cursor.delete()
 
 
 def _said(found: Scan, files: list[str]) -> list[Damage]:

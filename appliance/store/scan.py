@@ -28,6 +28,7 @@ from appliance.store.values import (
     SPOOL,
     base_prefix,
     block_count,
+    block_key,
     delta_prefix,
     key_prefix,
     name_id,
@@ -58,7 +59,9 @@ class Found:
 @dataclass
 class Scan:
     """What was found. `losses` names the shards whose rows are not whole: the steps that lost some,
-    or None where it cannot be told which. `bad` are the keys of damaged values."""
+    or None where it cannot be told which. `bad` are the keys of damaged values, `stale` the
+    beginnings of keys that nothing refers to, `holes` the lost blocks of segments that are known
+    otherwise, and how long they were."""
 
     head: Head
     entries: dict[str, FlowEntry] = field(default_factory=dict)
@@ -67,6 +70,7 @@ class Scan:
     damage: list[Damage] = field(default_factory=list)
     bad: list[bytes] = field(default_factory=list)
     stale: list[bytes] = field(default_factory=list)
+    holes: dict[bytes, int] = field(default_factory=dict)
 
     def lose(self, shard: Shard, step: str | None) -> None:
         steps = self.losses.setdefault(shard, set())
@@ -267,6 +271,7 @@ def _scan_deltas(found: Scan, deltas: dict[int, Found]) -> None:
     lost = sorted(wanted - kept.keys())
     for cut, one in kept.items():
         if one.segment is None:
+            found.stale.append(delta_prefix(cut))
             lost.append(cut)
             continue
         found.index.add_delta(one.segment)
@@ -295,7 +300,8 @@ def _lose_delta(found: Scan, cut: int) -> None:
 def _lose_blocks(found: Scan, one: Found, segment: Segment, is_live: LiveRows) -> None:
     """Name the rows that stood in damaged or missing blocks."""
     for number in one.lost_blocks():
-        first, last = number * BLOCK_BYTES, (number + 1) * BLOCK_BYTES
+        first, last = number * BLOCK_BYTES, min((number + 1) * BLOCK_BYTES, segment.length)
+        found.holes[block_key(one.prefix, number)] = last - first
         hit = False
         for part in segment.parts:
             for shard, _ in part.shards():

@@ -220,8 +220,7 @@ class Store:
             self._bytes += draft.bytes
 
     def _has_anything(self, entry: FlowEntry) -> bool:
-        waiting = any(spool.first_seq < spool.next_seq for spool in entry.spools.values())
-        return entry.record is not None or waiting or bool(self.steps(entry.name))
+        return entry.record is not None or bool(entry.spools) or bool(self.steps(entry.name))
 
     # ---- reading ----
 

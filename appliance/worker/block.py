@@ -27,9 +27,9 @@ class Block:
     the others each as a packed bin, one behind the other.
 
     `stream` and `epoch` are those of the run that made it. `shards` (a byte a record) and `first`
-    (the number of each shard's next record when this block begins) are empty unless the sink's records are
-    numbered. `made_s`: seconds since 1970 by the box's clock when it was committed; only a bound on
-    age looks at it.
+    (the number of each shard's next record when this block begins) are empty unless the sink's
+    records are numbered. `made_s`: seconds since 1970 by the box's clock when it was committed;
+    only a bound on age looks at it.
     """
 
     data: bytes

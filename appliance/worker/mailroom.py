@@ -269,7 +269,7 @@ class Mailroom:
         patient = self._result == lib.LANE_ENDED or self._draining
         if self._disk_failed or not patient:
             self._deliver_by_s = clock.monotonic_s() + _THREAD_END_S
-        while any(sender.is_alive() for sender in self._senders.values()):
+        while not all(sender.done.is_set() for sender in self._senders.values()):
             if self._deliver_by_s is not None and clock.monotonic_s() >= self._deliver_by_s:
                 break
             self._wait()

@@ -59,6 +59,7 @@ class SenderThread(threading.Thread):
         self._backoff = Backoff(SINK_RETRY_FIRST_S, SINK_RETRY_MAX_S)
         self._leaving = threading.Event()
         self._finishing = threading.Event()
+        self.done = threading.Event()
         self._open = False
         self._at = 0  # the next block to send
         self._sent: deque[tuple[int, int]] = deque()  # sent, not yet arrived: (seq, bytes)
@@ -104,6 +105,7 @@ class SenderThread(threading.Thread):
         self.state = "closed"
         if self._open:
             self._close()
+        self.done.set()
         self._ended()
 
     # ---- one step ----

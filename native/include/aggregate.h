@@ -57,6 +57,9 @@ void aggregates_destroy (aggregates_t **self_p);
 /* All or nothing: every argument is checked (types, overflow) before an accumulator changes. */
 bool aggregates_add (const aggregates_t *self, void *payload, const value_t *row, int64_t time_us,
                      fault_t *fault);
+/* The same for what needs no closer look: floats of one argument, seen before. False, and nothing changed, when it is
+ * not that. */
+bool aggregates_add_again (const aggregates_t *self, void *payload, const value_t *row);
 /* Its two halves, for a record that goes into several payloads: once all are checked, apply cannot fail. */
 bool aggregates_check (const aggregates_t *self, void *payload, const value_t *row, int64_t time_us,
                        fault_t *fault);

@@ -207,6 +207,11 @@ enum jump_word { WORD_AND, WORD_OR, WORD_IF };
 int64_t machine_try(const char *code, size_t code_size, const char *row, size_t row_size, uint32_t slots,
                     uint32_t result, int64_t now_us, char *out, size_t capacity, fault_t *fault);
 
+/* For tests: what condition.h says of the same, CONDITION_NONE when the code is no condition. */
+enum { CONDITION_NONE = -2 };
+int condition_try(const char *code, size_t code_size, const char *row, size_t row_size, uint32_t slots,
+                  uint32_t result, fault_t *fault);
+
 /* ---- aggregates ---- */
 enum aggregate_kind {
     AGG_COUNT, AGG_SUM, AGG_MEAN, AGG_MIN, AGG_MAX, AGG_FIRST, AGG_LAST, AGG_VARIANCE, AGG_VARIANCE_POP,

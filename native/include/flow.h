@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 
+#include "condition.h"
 #include "decode.h"
 #include "encode.h"
 #include "frame.h"
@@ -35,8 +36,14 @@ typedef struct step {
     uint64_t in, out, late, errors;
 } step_t;
 
+struct flow;
+
 typedef struct op {
     /* Read for every row: one cache line. */
+    void (*run) (struct flow *flow, struct op *op); /* what stands behind included */
+    struct op *then;                                /* what stands behind, when that is one */
+    uint64_t *entered;                              /* the step's counters, or the flow's `ignored` */
+    uint64_t *left;
     uint8_t kind; /* enum op_kind */
     bool null_key;
     uint16_t step;
@@ -44,10 +51,11 @@ typedef struct op {
     uint16_t key;    /* the key register read, or made by a key operator */
     uint32_t code_count;
     uint32_t slot_count;
-    instruction_t *code; /* run before the operator's own act; may be none */
     uint16_t *slots;     /* key: its values; move: pairs from, to */
-    uint64_t *entered;   /* the step's counters, or the flow's `ignored` */
-    uint64_t *left;
+    comparison_t *tests; /* where: its condition, when that is nothing but comparisons */
+
+    instruction_t *code; /* run before the operator's own act; may be none */
+    uint32_t test_count;
     branches_t next;
 
     window_t *window;
@@ -170,8 +178,19 @@ flow_t *flow_new (struct lane *lane, uint32_t index, const char *document, size_
                   fault_t *fault);
 void flow_destroy (flow_t **self_p);
 
-/* run.c: run the row through operators, depth first, to completion. */
+/* run.c: choose how each operator runs, once all are loaded. False when there is no memory. */
+bool flow_link (flow_t *self);
+/* Run the row through operators, depth first, to completion. */
 void flow_run (flow_t *self, const branches_t *next);
+/* The same for a row that a source has just brought: its scratch is given back when it is done with. */
+static inline void flow_begin (flow_t *self, const branches_t *next) {
+    if (unlikely (next->count != 1)) {
+        flow_run (self, next);
+        return;
+    }
+    op_t *op = &self->ops[next->ops[0]];
+    op->run (self, op);
+}
 /* Close and fire all that the sources' watermarks make due. */
 void flow_advance (flow_t *self);
 /* What is due has been closed: note how far the steps' watermarks have got, before an input that joins in could be

@@ -17,6 +17,9 @@ static inline uint32_t key_shard (uint64_t hash) { return (uint32_t) (hash >> 58
  * `null_allowed`, nulls are faults (REASON_KEY). */
 bool key_make (const value_t *row, const uint16_t *slots, uint32_t count, bool null_allowed, buffer_t *out,
                bkey_t *key, fault_t *fault);
+/* The same of one text of at most 31 bytes, the commonest key by far. False, and nothing done, when it is anything else
+ * or there is no room for it yet. */
+bool key_make_text (const value_t *value, buffer_t *out, bkey_t *key);
 /* The values of a key into `count` slots; text points into the key's bytes. */
 void key_read (const bkey_t *key, value_t *row, const uint16_t *slots, uint32_t count);
 

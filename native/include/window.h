@@ -31,6 +31,10 @@ enum window_added { WINDOW_ADDED, WINDOW_LATE, WINDOW_FAULT };
 enum window_added window_add (window_t *self, const bkey_t *key, value_t *row, int64_t time_us,
                               int64_t partition_watermark_us, arena_t *scratch, window_emit_fn *emit,
                               void *context, fault_t *fault);
+/* The commonest case by itself: one of the latest panes of a tumbling window, a key that it has, numbers that need no
+ * closer look. False, and nothing done, when it is anything else. What is due stays as it is. */
+bool window_add_again (window_t *self, const bkey_t *key, const value_t *row, int64_t time_us,
+                       int64_t partition_watermark_us);
 /* The smallest end that is open (INT64_MAX: none): close only when the watermark reaches it. A global window with
  * `every` first asks for any watermark at all, to know which multiple of `every` comes next. */
 int64_t window_due (const window_t *self);

@@ -252,10 +252,10 @@ void aggregates_apply (const aggregates_t *self, void *payload, const value_t *r
 /* The commonest of all: floats of one argument, seen before. False, and nothing changed, when it is not that. */
 static inline bool add_float (const aggregate_group_t *group, char *payload, const value_t *value) {
     double x = value->f;
-    if (value->tag != TAG_FLOAT)
+    if (unlikely (value->tag != TAG_FLOAT))
         return false;
     if (group->ordered != NO_OFFSET &&
-        (((kept_t *) accumulator_at (payload, group->ordered))->tag != TAG_FLOAT || x != x))
+        unlikely (((kept_t *) accumulator_at (payload, group->ordered))->tag != TAG_FLOAT || x != x))
         return false;
     if (group->count_at != NO_OFFSET)
         ++*(uint64_t *) accumulator_at (payload, group->count_at);
@@ -273,13 +273,18 @@ static inline bool add_float (const aggregate_group_t *group, char *payload, con
     return true;
 }
 
+bool aggregates_add_again (const aggregates_t *self, void *payload, const value_t *row) {
+    if (!self->lone || unlikely (!add_float (self->lone, payload, &row[self->lone->argument])))
+        return false;
+    for (uint32_t i = 0; i < self->plain_count; i++)
+        ++*(uint64_t *) accumulator_at (payload, self->plain[i]);
+    return true;
+}
+
 bool aggregates_add (const aggregates_t *self, void *payload, const value_t *row, int64_t time_us,
                      fault_t *fault) {
-    if (self->lone && likely (add_float (self->lone, payload, &row[self->lone->argument]))) {
-        for (uint32_t i = 0; i < self->plain_count; i++)
-            ++*(uint64_t *) accumulator_at (payload, self->plain[i]);
+    if (aggregates_add_again (self, payload, row))
         return true;
-    }
     if (unlikely (!check_all (self, payload, row, time_us, fault)))
         return false;
     apply_all (self, payload, row, time_us);

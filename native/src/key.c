@@ -74,19 +74,21 @@ static bool write_value (const value_t *value, bool null_allowed, buffer_t *out,
     return pack_write (out, value) || fault_set (fault, REASON_LIMIT, "no memory for the key");
 }
 
+bool key_make_text (const value_t *value, buffer_t *out, bkey_t *key) {
+    if (unlikely (value->tag != TAG_STR || value->size > FIXSTR_MAX || out->capacity < FIXSTR_MAX + 1))
+        return false;
+    make_short (value->p, value->size, out->data, key);
+    out->size = key->size;
+    return true;
+}
+
 bool key_make (const value_t *row, const uint16_t *slots, uint32_t count, bool null_allowed, buffer_t *out,
                bkey_t *key, fault_t *fault) {
     out->size = 0;
     if (unlikely (!buffer_room (out, FIXSTR_MAX + 1)))
         return fault_set (fault, REASON_LIMIT, "no memory for the key");
-    if (likely (count == 1)) {
-        const value_t *value = &row[slots[0]];
-        if (likely (value->tag == TAG_STR && value->size <= FIXSTR_MAX)) {
-            make_short (value->p, value->size, out->data, key);
-            out->size = key->size;
-            return true;
-        }
-    }
+    if (likely (count == 1 && key_make_text (&row[slots[0]], out, key)))
+        return true;
     for (uint32_t i = 0; i < count; i++)
         if (unlikely (!write_value (&row[slots[i]], null_allowed, out, fault)))
             return false;

@@ -533,6 +533,8 @@ int lane_run (lane_t *self) {
     while (end == LANE_RUNNING)
         end = (enum lane_end) lane_turn (self);
     measure (self);
+    /* No more ticks: what is left to do waits for the world outside. */
+    __atomic_store_n (&self->page->waiting, 1, __ATOMIC_RELAXED);
     posts_send (&self->posts, POST_ENDED, 0, (uint32_t) end, 0, NULL, 0);
     return (int) end;
 }

@@ -1,6 +1,7 @@
 /* machine_try.c: code over a row that Python gives, for tests and for trying an expression out. Not for the lane. */
 #include <stdlib.h>
 
+#include "condition.h"
 #include "machine_call.h"
 
 enum { TRY_SLOTS_MAX = 65535, TRY_SCRATCH = 1 << 20 };
@@ -61,4 +62,25 @@ int64_t machine_try (const char *code, size_t code_size, const char *row_packed,
     free (row);
     free (scratch.base);
     return size;
+}
+
+int condition_try (const char *code, size_t code_size, const char *row_packed, size_t row_size,
+                   uint32_t slots, uint32_t result, fault_t *fault) {
+    uint32_t count = (uint32_t) (code_size / sizeof (instruction_t));
+    instruction_t *instructions = malloc (code_size + 1);
+    comparison_t *tests = malloc ((count + 1) * sizeof *tests);
+    value_t *row = calloc (slots, sizeof *row);
+    int truth = CONDITION_NONE;
+    if (instructions && tests && row) {
+        memcpy (instructions, code, code_size);
+        if (fill_row (row_packed, row_size, row, slots, fault) &&
+            machine_check (instructions, count, slots, fault)) {
+            uint32_t found = condition_read (instructions, count, (uint16_t) result, tests);
+            truth = found ? condition_holds (tests, found, row) : CONDITION_NONE;
+        }
+    }
+    free (instructions);
+    free (tests);
+    free (row);
+    return truth;
 }

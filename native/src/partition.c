@@ -176,14 +176,14 @@ static bool is_future (const source_t *source, int64_t time_us) {
 }
 
 /* A decoded row: its time, its watermark, the flow's operators, what is due. */
-static void run_row (partition_t *self) {
+static inline void run_row (partition_t *self) {
     source_t *source = self->source;
     flow_t *flow = source->flow;
     flow->lateness_us = self->watermark_us;
     if (source->arrival) {
         flow->time_us = flow->lane->now_us;
         flow->lateness_us = INT64_MIN;
-        flow_run (flow, &source->next);
+        flow_begin (flow, &source->next);
         return;
     }
     if (unlikely (!read_time (source, &flow->row[source->time_slot], &flow->time_us, &flow->fault))) {
@@ -200,7 +200,7 @@ static void run_row (partition_t *self) {
     if (unlikely (!self->counted || self->idle))
         flow_settle (flow);
     int64_t time_us = flow->time_us;
-    flow_run (flow, &source->next);
+    flow_begin (flow, &source->next);
     if (time_us > self->max_time_us)
         source_saw (self, time_us);
     else if (unlikely (self->idle))
@@ -253,7 +253,7 @@ static inline void process_decoded (partition_t *self, enum decoded decoded) {
     run_row (self);
 }
 
-static void process_message (partition_t *self, char *text, uint32_t size) {
+static __attribute__ ((noinline)) void process_message (partition_t *self, char *text, uint32_t size) {
     source_t *source = self->source;
     flow_t *flow = source->flow;
     if (size == 0 && source->skip_empty)

@@ -1,15 +1,16 @@
 /* run.c: the operators. A row runs depth first through all that stands behind it before the next row is looked at;
  * every step has slots of its own, so a branch never spoils what another still needs. */
-#include "lane.h"
+#include <stdlib.h>
 
-static void run_from (flow_t *self, uint16_t index);
+#include "lane.h"
 
 void flow_run (flow_t *self, const branches_t *next) {
     arena_t *scratch = &self->lane->scratch;
     uint32_t shard = self->shard;
     for (uint32_t i = 0; i < next->count; i++) {
         size_t mark = arena_mark (scratch);
-        run_from (self, next->ops[i]);
+        op_t *op = &self->ops[next->ops[i]];
+        op->run (self, op);
         arena_release (scratch, mark);
         self->shard = shard;
     }
@@ -256,21 +257,76 @@ static bool run_act (flow_t *self, op_t *op) {
     }
 }
 
-static void run_from (flow_t *self, uint16_t index) {
-    for (;;) {
-        op_t *op = &self->ops[index];
-        ++*op->entered;
-        if (op->code_count && !run_code (self, op))
-            return;
-        if (!run_act (self, op))
-            return;
-        ++*op->left;
-        if (op->next.count != 1) {
-            flow_run (self, &op->next);
-            return;
-        }
-        index = op->next.ops[0];
+/* Each operator calls the next: a call at the end of a function is a jump, and each such place learns by itself where
+ * it mostly leads. */
+static inline void pass_on (flow_t *self, op_t *op) {
+    ++*op->left;
+    if (likely (op->then != NULL))
+        op->then->run (self, op->then);
+    else
+        flow_run (self, &op->next);
+}
+
+static void run_any (flow_t *self, op_t *op) {
+    ++*op->entered;
+    if (op->code_count && !run_code (self, op))
+        return;
+    if (run_act (self, op))
+        pass_on (self, op);
+}
+
+static void run_tests (flow_t *self, op_t *op) {
+    int truth = condition_holds (op->tests, op->test_count, self->row);
+    if (unlikely (truth < 0)) {
+        run_any (self, op);
+        return;
     }
+    ++*op->entered;
+    if (truth)
+        pass_on (self, op);
+}
+
+static void run_text_key (flow_t *self, op_t *op) {
+    const value_t *value = &self->row[op->slots[0]];
+    if (unlikely (!key_make_text (value, &self->key_bytes[op->key], &self->keys[op->key]))) {
+        run_any (self, op);
+        return;
+    }
+    ++*op->entered;
+    pass_on (self, op);
+}
+
+static void run_tumbling (flow_t *self, op_t *op) {
+    int64_t lateness = self->lateness_us > op->watermark ? self->lateness_us : op->watermark;
+    if (likely (window_add_again (op->window, &self->keys[op->key], self->row, self->time_us, lateness)))
+        ++*op->entered;
+    else
+        run_any (self, op);
+}
+
+static bool link_where (op_t *op) {
+    op->tests = calloc (op->code_count + 1u, sizeof *op->tests);
+    if (op->tests == NULL)
+        return false;
+    op->test_count = condition_read (op->code, op->code_count, op->result, op->tests);
+    if (op->test_count)
+        op->run = run_tests;
+    return true;
+}
+
+bool flow_link (flow_t *self) {
+    for (uint32_t i = 0; i < self->op_count; i++) {
+        op_t *op = &self->ops[i];
+        op->then = op->next.count == 1 ? &self->ops[op->next.ops[0]] : NULL;
+        op->run = run_any;
+        if (op->kind == OP_KIND_WHERE && !link_where (op))
+            return false;
+        if (op->kind == OP_KIND_KEY && op->slot_count == 1 && !op->code_count)
+            op->run = run_text_key;
+        if (op->kind == OP_KIND_WINDOW && !op->code_count)
+            op->run = run_tumbling;
+    }
+    return true;
 }
 
 /* The step's watermark is the minimum over its inputs that count (S7). With all of them idle it is the one that has

@@ -53,20 +53,6 @@ void table_destroy (table_t **self_p) {
     *self_p = NULL;
 }
 
-/* Keys are short or nearly so: compare words, the last two overlapping. */
-static inline bool same_bytes (const char *a, const char *b, uint32_t size) {
-    if (size >= 8) {
-        uint32_t i = 0;
-        for (; i + 8 < size; i += 8)
-            if (load_u64 (a + i) != load_u64 (b + i))
-                return false;
-        return load_u64 (a + size - 8) == load_u64 (b + size - 8);
-    }
-    if (size >= 4)
-        return load_u32 (a) == load_u32 (b) && load_u32 (a + size - 4) == load_u32 (b + size - 4);
-    return size == 0 || (a[0] == b[0] && a[size / 2] == b[size / 2] && a[size - 1] == b[size - 1]);
-}
-
 /* The place of a key, or the free one where it would stand. */
 static inline __attribute__ ((always_inline)) uint32_t place_of (const table_t *self, const bkey_t *key,
                                                                  row_t **row) {
@@ -75,8 +61,7 @@ static inline __attribute__ ((always_inline)) uint32_t place_of (const table_t *
     while ((found = self->places[place]) != 0) {
         if ((found ^ key->hash) >> 32 == 0) {
             *row = row_at (self, (uint32_t) found - 1);
-            if (likely ((*row)->hash == key->hash && (*row)->size == key->size &&
-                        same_bytes (row_key (*row), key->bytes, key->size)))
+            if (likely (row_is (*row, key)))
                 return place;
         }
         place = (place + 1) & self->mask;

@@ -6,13 +6,7 @@
 
 enum { ORDER_COUNT = 2 * SHARD_COUNT };
 
-void table_mark (table_t *self, uint32_t index) {
-    uint64_t *word = &self->dirty[index / 64], bit = (uint64_t) 1 << (index % 64);
-    if (!(*word & bit)) {
-        *word |= bit;
-        self->dirty_count++;
-    }
-}
+void table_mark (table_t *self, uint32_t index) { table_mark_row (self, index); }
 
 bool table_stored (const table_t *self, uint32_t index) { return row_at (self, index)->flags & ROW_STORED; }
 void table_set_stored (table_t *self, uint32_t index) { row_at (self, index)->flags |= ROW_STORED; }

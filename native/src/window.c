@@ -4,7 +4,10 @@
 #include <stdlib.h>
 
 #include "pack.h"
+#include "table_row.h"
 #include "window_state.h"
+
+enum { LATEST_PANES = 4 };
 
 static bool get_int (const value_t *map, const char *name, int64_t *out) {
     value_t value;
@@ -196,11 +199,15 @@ static enum window_added add_hopping (window_t *self, const bkey_t *key, const v
     return WINDOW_ADDED;
 }
 
+static inline bool is_in (const pane_t *pane, int64_t time_us) {
+    return time_us >= pane->start && time_us < pane->end;
+}
+
 static enum window_added add_tumbling (window_t *self, const bkey_t *key, const value_t *row, int64_t time_us,
                                        int64_t bound, fault_t *fault) {
     pane_t *pane = self->last;
     touched_t touched;
-    if (unlikely (pane == NULL || time_us < pane->start || time_us >= pane->end)) {
+    if (unlikely (pane == NULL || !is_in (pane, time_us))) {
         int64_t start = window_floor (self, time_us);
         if (start + self->size <= bound)
             return WINDOW_LATE;
@@ -219,6 +226,32 @@ static enum window_added add_tumbling (window_t *self, const bkey_t *key, const 
     }
     table_mark (pane->table, touched.index);
     return WINDOW_ADDED;
+}
+
+/* An open pane of a tumbling window for a time, if it is one of the latest: about the end of a window, records go into
+ * two of them by turns. */
+static pane_t *latest_pane (window_t *self, int64_t time_us) {
+    uint32_t count = self->count < LATEST_PANES ? self->count : LATEST_PANES;
+    pane_t **panes = self->panes + self->first + self->count - count;
+    for (uint32_t i = 0; self->kind == WINDOW_TUMBLING && i < count; i++)
+        if (is_in (panes[i], time_us))
+            return self->last = panes[i];
+    return NULL;
+}
+
+bool window_add_again (window_t *self, const bkey_t *key, const value_t *row, int64_t time_us,
+                       int64_t partition_watermark_us) {
+    pane_t *pane = self->last; /* only tumbling windows have one */
+    if (unlikely (pane == NULL || !is_in (pane, time_us)) && !(pane = latest_pane (self, time_us)))
+        return false;
+    if (unlikely (pane->end <= partition_watermark_us || pane->end <= self->advanced))
+        return false;
+    uint32_t index;
+    row_t *found = table_hit (pane->table, key, &index);
+    if (unlikely (!found || !aggregates_add_again (self->aggregates, found->payload, row)))
+        return false;
+    table_mark_row (pane->table, index);
+    return true;
 }
 
 enum window_added window_add (window_t *self, const bkey_t *key, value_t *row, int64_t time_us,

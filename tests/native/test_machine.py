@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from appliance.expression import Call, Constant, Field, ListLiteral, Node, parse
 from appliance.native import lib
-from semantics.machine import MachineError, run, run_code
+from semantics.machine import MachineError, is_decided, run, run_code
 
 ints = st.integers(-(2**63), 2**63 - 1) | st.integers(-50, 50)
 floats = st.floats() | st.floats(-1e6, 1e6) | st.integers(-(2**53), 2**53).map(float)
@@ -41,6 +41,55 @@ def bits(value: Any) -> Any:
     if isinstance(value, float):
         return "nan" if math.isnan(value) else struct.pack("d", value)
     return type(value), value
+
+
+# ---- filters that need no machine (run_code holds each against the machine) ----
+
+COMPARED = st.one_of(
+    ints,
+    floats,
+    st.sampled_from([0, 1, 2**53, 2**53 + 1, "", "a", "ok", "a longer text", None, True]),
+)
+COMPARISON = st.tuples(
+    st.sampled_from("xyz"),
+    st.sampled_from(["==", "!=", "<", "<=", ">", ">="]),
+    st.sampled_from("xyz"),
+)
+
+
+@given(st.lists(COMPARISON, min_size=1, max_size=4), COMPARED, COMPARED, COMPARED, st.booleans())
+def test_a_filter_of_comparisons_decides_as_the_machine_does(
+    parts: list[tuple[str, str, str]], x: Any, y: Any, z: Any, is_nested: bool
+) -> None:
+    texts = [" ".join(part) for part in parts]
+    text = texts[0]
+    for other in texts[1:]:
+        text = f"({text}) and {other}" if is_nested else f"{text} and {other}"
+    outcome(text, x=x, y=y, z=z)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_known"),
+    [
+        ("s == 'ok' and t > 15", True),
+        ("s == 'no' and t > 15", True),
+        ("(s == 'ok' and t > 15) and t < n", True),
+        ("t != n", True),
+        ("s < 'ok'", False),
+        ("s == 'no' and absent > 15", True),
+        ("s == 'ok' and absent > 15", False),
+        ("s == 'ok' or t > 15", False),
+        ("s == 'ok' and (t > 15 and n > 3)", True),
+        ("t + 1 > 15", False),
+        ("t > 15 and t + 1 > 15", False),
+        ("b and t > 15", False),
+        ("15 < t < n", True),
+    ],
+)
+def test_which_filters_need_no_machine(text: str, is_known: bool) -> None:
+    record = {"s": "ok", "t": 21.5, "n": 100, "b": True}
+    assert is_decided(parse(text), record) == is_known
+    run(parse(text), record)
 
 
 # ---- loading ----

@@ -28,6 +28,11 @@ class MachineError(Exception):
 
 def run(node: Node, record: Mapping[str, Any], now_us: int = 0) -> Any:
     """The value of an expression for one record. Raises MachineError."""
+    return run_code(*compiled(node, record), now_us)
+
+
+def compiled(node: Node, record: Mapping[str, Any]) -> tuple[bytes, list[Any], int, int]:
+    """Its code, its row as [slot, value, …], the number of slots and the result's."""
     slots = Slots()
     fields = {name: slots.new() for name in sorted(fields_of(node))}
     result = slots.new()
@@ -38,7 +43,7 @@ def run(node: Node, record: Mapping[str, Any], now_us: int = 0) -> Any:
             row += [slot, record[name]]
     for slot, value in slots.constants:
         row += [slot, value]
-    return run_code(code, row, slots.count, result, now_us)
+    return code, row, slots.count, result
 
 
 def run_code(code: bytes, row: list[Any], slots: int, result: int, now_us: int = 0) -> Any:
@@ -48,9 +53,22 @@ def run_code(code: bytes, row: list[Any], slots: int, result: int, now_us: int =
     size = lib.machine_try(
         code, len(code), packed, len(packed), slots, result, now_us, OUT, CAPACITY, fault
     )
+    known = lib.condition_try(code, len(code), packed, len(packed), slots, result, fault)
     if size < 0:
+        assert known < 0, "a filter would have known what is an error"
         raise MachineError(fault.reason, ffi.string(fault.message).decode())
-    return unpack(bytes(ffi.buffer(OUT, size)))
+    value = unpack(bytes(ffi.buffer(OUT, size)))
+    if known in (0, 1):
+        assert value is bool(known), "a filter would have decided otherwise"
+    return value
+
+
+def is_decided(node: Node, record: Mapping[str, Any]) -> bool:
+    """Whether a filter with this condition needs no machine for a record."""
+    code, row, slots, result = compiled(node, record)
+    packed, fault = pack(row), ffi.new("fault_t *")
+    known = lib.condition_try(code, len(code), packed, len(packed), slots, result, fault)
+    return int(known) >= 0
 
 
 def unpack(data: bytes) -> Any:

@@ -56,7 +56,7 @@ def test_every_built_in_connector_is_found_by_its_name() -> None:
 
 
 def test_an_unknown_name_lists_what_there_is() -> None:
-    with pytest.raises(LookupError, match="there are: file, generate"):
+    with pytest.raises(LookupError, match="there are: acknowledged_tcp, file"):
         connect.source_class("fiel")
 
 

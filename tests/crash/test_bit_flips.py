@@ -1,0 +1,168 @@
+"""A store whose file was damaged: it opens, says what it lost, and has everything else."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+
+from appliance.store import Damage, Store
+from crash.workload import FLOWS, SMALL_MERGES, acts
+from unit.stores import Model, spools_of, state_of
+
+PAGE = 4096
+LOSSES = {"store", "history", "record", "rows", "spool"}
+
+
+@pytest.fixture(scope="module")
+def original() -> Iterator[tuple[Path, list[Model]]]:
+    """A store with bases, deltas and spools, and what it holds now and held before."""
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        patch.multiple("appliance.store.index", **SMALL_MERGES),
+    ):
+        folder, models = Path(temporary) / "store", [Model()]
+        store = Store.open(folder, identity="worker 1")
+        for act in acts("small"):
+            models.append(deepcopy(models[-1]))
+            act(store, models[-1])
+        stats = store.stats()
+        assert stats.base_count and stats.delta_count and stats.spool_bytes
+        store.close()
+        yield folder, models
+
+
+def flip_a_bit(page: bytearray, chance: random.Random) -> None:
+    page[chance.randrange(len(page))] ^= 1 << chance.randrange(8)
+
+
+def flip_in_the_head(page: bytearray, chance: random.Random) -> None:
+    page[chance.randrange(24)] ^= 1 << chance.randrange(8)
+
+
+def lose(page: bytearray, chance: random.Random) -> None:
+    page[:] = bytes(len(page))
+
+
+def lose_a_sector(page: bytearray, chance: random.Random) -> None:
+    start = 512 * chance.randrange(8)
+    page[start : start + 512] = chance.randbytes(512)
+
+
+@pytest.mark.parametrize("harm", [flip_a_bit, flip_in_the_head, lose, lose_a_sector])
+def test_damage_to_any_page_is_named_and_the_rest_is_kept(
+    harm: Callable[[bytearray, random.Random], None],
+    original: tuple[Path, list[Model]],
+    quick_path: Path,
+) -> None:
+    source, models = original
+    chance = random.Random(7)
+    data = (source / "data.mdb").read_bytes()
+    found = set[str]()
+    for start in range(0, len(data), PAGE):
+        folder = quick_path / str(start)
+        shutil.copytree(source, folder)
+        page = bytearray(data[start : start + PAGE])
+        harm(page, chance)
+        (folder / "data.mdb").write_bytes(data[:start] + page + data[start + PAGE :])
+        found |= {one.kind for one in check(folder, models)}
+        for one in quick_path.iterdir():
+            shutil.rmtree(one)
+    assert "rows" in found
+
+
+def check(folder: Path, models: list[Model]) -> list[Damage]:
+    """What is there is right, and what is not there is named. A second opening finds it sound."""
+    store = Store.open(folder, identity="worker 1")
+    damage = list(store.damage)
+    kinds = {one.kind for one in damage}
+    if "store" in kinds:
+        assert store.cut == 0
+    else:
+        model = models[-1]
+        if "history" in kinds:
+            model = max((one for one in models if one.cut <= store.cut), key=lambda one: one.cut)
+        assert store.cut in (model.cut, models[-1].cut)
+        check_records(store, model, damage)
+        check_rows(store, model, damage)
+        check_spools(store, model, damage)
+    state = state_of(store, FLOWS)
+    store.close()
+    store = Store.open(folder, identity="worker 1")
+    assert not store.damage
+    assert state_of(store, FLOWS) == state
+    store.close()
+    return damage
+
+
+def check_records(store: Store, model: Model, damage: list[Damage]) -> None:
+    lost = {one.flow for one in damage if one.kind == "record"}
+    assert store.records() == {
+        flow: record for flow, record in model.records.items() if flow not in lost
+    }
+
+
+def check_rows(store: Store, model: Model, damage: list[Damage]) -> None:
+    state = state_of(store, FLOWS)
+    for (flow, step, kind), rows in model.live().items():
+        held = state.get((flow, step, kind), {})
+        for shard in range(64):
+            expected = {key: value for key, value in rows.items() if key[0] == shard}
+            actual = {key: value for key, value in held.items() if key[0] == shard}
+            if actual != expected:
+                assert not actual
+                assert [one for one in damage if names(one, flow, step, shard)], (flow, shard)
+
+
+def names(one: Damage, flow: str, step: str, shard: int) -> bool:
+    return (
+        one.kind == "rows"
+        and one.flow == flow
+        and one.step in ("", step)
+        and one.shard in (-1, shard)
+    )
+
+
+def check_spools(store: Store, model: Model, damage: list[Damage]) -> None:
+    lost = {one.flow for one in damage if one.kind == "record"}
+    for (flow, sink), (first, blocks) in model.spools.items():
+        if flow in lost:
+            continue
+        info = store.spool(flow, sink)
+        assert (info.first_seq, info.next_seq) == (first, first + len(blocks))
+        for seq, block in enumerate(blocks, first):
+            read = store.read_block(flow, sink, seq)
+            if read != block:
+                assert read is None
+                assert [one for one in store.damage if (one.kind, one.step) == ("spool", sink)]
+
+
+def test_a_file_that_is_cut_off_or_gone_is_set_aside(
+    original: tuple[Path, list[Model]], quick_path: Path
+) -> None:
+    source, models = original
+    for size in (0, 100, PAGE, 3 * PAGE, 40 * PAGE + 7):
+        folder = quick_path / str(size)
+        shutil.copytree(source, folder)
+        (folder / "data.mdb").write_bytes((source / "data.mdb").read_bytes()[:size])
+        damage = check(folder, models)
+        assert damage and damage[0].file.endswith(".damaged-1")
+        assert Path(damage[0].file, "data.mdb").stat().st_size == size
+
+
+def test_a_stamp_that_is_gone_is_made_again(
+    original: tuple[Path, list[Model]], quick_path: Path
+) -> None:
+    source, models = original
+    folder = quick_path / "store"
+    shutil.copytree(source, folder)
+    (folder / "FORMAT").write_bytes(b"\xff")
+    assert [one.kind for one in check(folder, models)] == ["stamp"]
+    assert (folder / "FORMAT").read_text() == "bettong-store 1 worker 1\n"
+    assert spools_of(Store.open(folder)) == models[-1].spools
