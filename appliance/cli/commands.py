@@ -14,6 +14,7 @@ COMMANDS = {
     "explain": "Show what would run, where, and with which guarantees.",
     "list": "List connectors, functions and aggregates.",
     "send": "Send lines to a flow that acknowledges them.",
+    "key": "Show the key of this box, and let other boxes in.",
     "status": "Show how a running flow is doing.",
     "version": "Show the version.",
 }

@@ -55,6 +55,8 @@ class SenderThread(threading.Thread):
         self._sent_bytes = 0
         self.state = "opening"
         self.sent_records = self.damaged = 0
+        if isinstance(end.connector, connect.Telling):
+            end.connector.tell(log)
 
     def finish(self) -> None:
         """End when everything in the spool has arrived."""
