@@ -233,7 +233,7 @@ def test_peers_that_send_anything_else_harm_nobody(reading: Callable[..., Readin
     with zmq.Context() as context, context.socket(zmq.DEALER) as peer:
         peer.linger = 0
         peer.connect(source.address)
-        peer.send(b"garbage")
+        peer.send(b"g\1rbage")
         assert b"garbled" in peer.recv()
         peer.send_multipart([b"one", b"two"])
         assert b"garbled" in peer.recv()
@@ -252,7 +252,7 @@ def test_peers_that_send_anything_else_harm_nobody(reading: Callable[..., Readin
 
 
 def test_a_receiver_that_is_held_back_gives_no_more_credit() -> None:
-    """What it has not read is bounded by its window; the sender is told "later", nothing is lost."""
+    """What it has not read is bounded by its window; the sender hears "later", nothing is lost."""
     source = UpstreamSource(listen="127.0.0.1:0")
     source.open({})
     sink = UpstreamSink(to=source.address, name="box")
