@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from appliance.flow.words import lines as lines
     from appliance.flow.words import msgpack as msgpack
     from appliance.flow.words import raw as raw
+    from appliance.flow.words import sqlite as sqlite
     from appliance.flow.words import stdin as stdin
     from appliance.flow.words import stdout as stdout
     from appliance.flow.words import tcp as tcp
@@ -70,7 +71,7 @@ _HOMES = {
     "appliance.flow.words": (
         "acknowledged_tcp", "binary", "blackhole", "connector", "csv", "event_time", "file",
         "generate", "global_window", "hopping", "itself", "json", "lines", "msgpack", "raw",
-        "stdin", "stdout", "tcp", "text", "tumbling", "udp",
+        "sqlite", "stdin", "stdout", "tcp", "text", "tumbling", "udp",
     ),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

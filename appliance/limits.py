@@ -183,11 +183,15 @@ LINK_RECORD_MAX_BYTES = 1 << 20
 #: What an end takes from the wire at most: such a result with its head and its numbers.
 LINK_MESSAGE_MAX_BYTES = LINK_RECORD_MAX_BYTES + 4096
 
-#: What a receiver lets one sender send before it has handed it on, in bytes: the largest message
-#: fits, and 10 MB/s pass a line with 0.2 s to and fro.
-LINK_WINDOW_BYTES = 2 << 20
+#: What a receiver lets all senders send before it has handed it on, in bytes; shared among those
+#: who are there. For one of them at least so much that the largest message fits and 10 MB/s pass a
+#: line with 0.2 s to and fro; at most so much that a sender that was not scheduled for 10 ms does
+#: not stop.
+LINK_WINDOWS_BYTES = 64 << 20
+LINK_WINDOW_MIN_BYTES = 2 << 20
+LINK_WINDOW_MAX_BYTES = 8 << 20
 
-#: Senders that one receiver serves at a time: 32 windows are 64 MB.
+#: Senders that one receiver serves at a time: 32 of the smallest windows.
 LINK_SESSION_MAX_COUNT = 32
 
 #: Histories that one receiver remembers, one a stream: each has a partition in its flow and about
@@ -195,7 +199,7 @@ LINK_SESSION_MAX_COUNT = 32
 LINK_STREAM_MAX_COUNT = 256
 
 #: Messages that ZeroMQ holds for one peer and direction; credit stops an honest peer before.
-LINK_QUEUE_MAX_COUNT = 64
+LINK_QUEUE_MAX_COUNT = 128
 
 #: Batches that a sender has on the way: more than the engine gives it.
 LINK_UNCONFIRMED_MAX_COUNT = 1024

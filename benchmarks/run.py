@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import date
 
+import link
 import measures
 import python_step
 import results
@@ -29,6 +30,7 @@ MEASURES: dict[str, Callable[[], Iterator[Row]]] = {
     "latency": measures.latency,
     "echo": measures.socket_to_socket,
     "start": measures.starting,
+    "link": link.link,
 }
 
 PAGE = """\

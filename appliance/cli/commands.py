@@ -15,6 +15,7 @@ COMMANDS = {
     "list": "List connectors, functions and aggregates.",
     "drain": "Deliver everything a running flow holds, and end it.",
     "send": "Send lines to a flow that acknowledges them.",
+    "key": "Show the key of this box, and let other boxes in.",
     "status": "Show how a running flow is doing.",
     "version": "Show the version.",
 }

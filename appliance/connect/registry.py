@@ -14,7 +14,7 @@ from appliance.connect.contracts import Sink, Source
 from appliance.user_module import import_by_path
 
 SOURCE_NAMES = ("acknowledged_tcp", "file", "generate", "stdin", "tcp", "udp", "upstream")
-SINK_NAMES = ("blackhole", "file", "stdout", "tcp", "udp", "upstream")
+SINK_NAMES = ("blackhole", "file", "sqlite", "stdout", "tcp", "udp", "upstream")
 
 #: Ours that are not a file of their name in `connectors`.
 _MODULES = {"upstream": "appliance.link.upstream"}

@@ -84,6 +84,14 @@ def file(
     return Connector("file", _given(given))
 
 
+def sqlite(
+    path: str | PathLike[str], table: str, *, columns: Mapping[str, str] | None = None
+) -> Connector:
+    """Rows of a table, each exactly once; `columns` declares them with SQLite's types."""
+    given = {"path": fspath(path), "table": table, "columns": columns and dict(columns)}
+    return Connector("sqlite", _given(given))
+
+
 def stdin() -> Connector:
     """What is piped or typed into the program."""
     return Connector("stdin")

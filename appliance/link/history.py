@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import msgpack
 
-from appliance.limits import LINK_NAME_MAX_COUNT, SHARD_COUNT
+from appliance.limits import LINK_NAME_MAX_COUNT
 from appliance.link import wire
+from appliance.link.numbers import Numbers
 from appliance.link.wire import Hello
 
 _VERSION = 1
-
-
-def _ones() -> list[int]:
-    return [1] * SHARD_COUNT
 
 
 @dataclass
@@ -30,8 +26,8 @@ class History:
     sink: str
     epoch: int
     instance: bytes
-    next: list[int] = field(default_factory=_ones)
-    durable: list[int] = field(default_factory=_ones)
+    next: Numbers = field(default_factory=Numbers)
+    durable: Numbers = field(default_factory=Numbers)
     lost: int = 0
 
     @property
@@ -51,8 +47,8 @@ class History:
     def position(self) -> bytes:
         """How far it has been handed on, as a cut keeps it."""
         names = (self.node, self.flow, self.sink)
-        numbers = wire.pack_vector(vector_of(self.next))
-        packed = msgpack.packb((_VERSION, *names, self.epoch, self.instance, numbers, self.lost))
+        values = (_VERSION, *names, self.epoch, self.instance, self.next.packed(), self.lost)
+        packed = msgpack.packb(values)
         assert isinstance(packed, bytes)
         return packed
 
@@ -68,8 +64,12 @@ class History:
             stream = bytes.fromhex(partition)
             if version != _VERSION or len(stream) != wire.STREAM_BYTES:
                 raise ValueError(f"version {version!r}")
-            made = cls(stream, node, flow, sink, epoch, instance, lost=lost)
-            made.next = list_of(wire.read_vector(numbers))
+            if not all(isinstance(name, str) for name in (node, flow, sink)):
+                raise ValueError("its names are no text")
+            if not (isinstance(epoch, int) and isinstance(instance, bytes)):
+                raise ValueError("its epoch is none")
+            made = cls(stream, node, flow, sink, epoch, instance, lost=int(lost))
+            made.next = Numbers(wire.read_vector(numbers))
         except (ValueError, TypeError, msgpack.UnpackException) as error:
             raise ValueError(f"the position of {partition!r} is no upstream source's") from error
         return made
@@ -79,15 +79,5 @@ class History:
         than before."""
         found = History.restored(self.partition, position)
         before = self.durable
-        self.durable = list(map(max, before, map(min, found.next, self.next)))
+        self.durable = found.next.at_most(self.next).at_least(before)
         return self.durable != before
-
-
-def vector_of(numbers: list[int]) -> Mapping[int, int]:
-    """The shards whose next number is not the first."""
-    return {shard: number for shard, number in enumerate(numbers) if number != 1}
-
-
-def list_of(vector: Mapping[int, int]) -> list[int]:
-    """The next number of every shard."""
-    return [vector.get(shard, 1) for shard in range(SHARD_COUNT)]

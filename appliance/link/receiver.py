@@ -13,12 +13,14 @@ from appliance.connect import Log
 from appliance.limits import (
     LINK_SESSION_MAX_COUNT,
     LINK_STREAM_MAX_COUNT,
-    LINK_WINDOW_BYTES,
+    LINK_WINDOW_MAX_BYTES,
+    LINK_WINDOW_MIN_BYTES,
+    LINK_WINDOWS_BYTES,
 )
 from appliance.link import wire
-from appliance.link.history import History, vector_of
+from appliance.link.history import History
+from appliance.link.numbers import NUMBER_MAX, Numbers
 from appliance.link.wire import (
-    NUMBER_MAX,
     Ack,
     Data,
     Gap,
@@ -28,6 +30,7 @@ from appliance.link.wire import (
     Reset,
     ResumeAt,
 )
+from appliance.native import lib
 
 _LENGTH = struct.Struct("<I")
 
@@ -46,15 +49,15 @@ class Session:
     """One connection whose sender has said who it is."""
 
     history: History
-    credit: int = LINK_WINDOW_BYTES  # bytes that it may send in all
+    credit: int  # bytes that it may send in all
     received: int = 0
     is_past: bool = False  # it was told where to go on; what it still sends is of no use
 
-    def restock(self) -> bool:
+    def restock(self, window: int) -> bool:
         """Everything received is handed on: whether so much was that the sender should know."""
-        if self.credit - self.received > LINK_WINDOW_BYTES // 2:
+        if self.credit - self.received > window // 2:
             return False
-        self.credit = self.received + LINK_WINDOW_BYTES
+        self.credit = self.received + window
         return True
 
 
@@ -90,9 +93,10 @@ class Receiver:
         for partition, position in positions.items():
             history = History.restored(partition, position)
             before = known.get(history.stream)
-            history.durable = list(history.next if not known else [1] * len(history.next))
             if before is not None:
-                history.durable = list(map(min, before.durable, history.next))
+                history.durable = before.durable.at_most(history.next)
+            elif not known:
+                history.durable = Numbers(history.next.vector())
             self.histories[history.stream] = history
 
     def committed(self, positions: Mapping[str, bytes]) -> None:
@@ -162,7 +166,7 @@ class Receiver:
             del self._sessions[other]
         if len(self._sessions) >= LINK_SESSION_MAX_COUNT:
             self._forget_one()
-        self._sessions[connection] = Session(history)
+        self._sessions[connection] = Session(history, self._window())
         self.counts["opened"] += 1
         self._say_where(connection, self._sessions[connection])
 
@@ -172,7 +176,7 @@ class Receiver:
             return
         live = {session.history.stream for session in self._sessions.values()}
         for stream, history in list(self.histories.items()):
-            if stream not in live and not vector_of(history.next):
+            if stream not in live and not history.next.vector():
                 del self.histories[stream]
         if len(self.histories) >= LINK_STREAM_MAX_COUNT:
             most = LINK_STREAM_MAX_COUNT
@@ -233,17 +237,20 @@ class Receiver:
             raise _Refusal("credit", "it sends more than it was given credit for")
         # The one that is served last is forgotten last.
         self._sessions[connection] = self._sessions.pop(connection)
-        if isinstance(found, Data) and self._is_later(history, found):
-            self.counts["refused_later"] += 1
-            session.is_past = True
-            self._say_where(connection, session)
-            return None
         taken: Taken | None = None
         if isinstance(found, Gap):
             self._gap(history, found)
         else:
-            taken = self._data(history, found)
-        if session.restock():
+            fit, after = history.next.check(found.numbers, found.shards)
+            if fit == lib.NUMBERS_GARBLED:
+                raise Garbled("its numbers do not fit its records")
+            if fit == lib.NUMBERS_LATER:
+                self.counts["refused_later"] += 1
+                session.is_past = True
+                self._say_where(connection, session)
+                return None
+            taken = self._data(history, found, after, fit == lib.NUMBERS_EARLIER)
+        if session.restock(self._window()):
             self._acknowledge(connection, session)
         return taken
 
@@ -263,29 +270,21 @@ class Receiver:
             **_names(history), shard=gap.shard, count=lost,
         )  # fmt: skip
 
-    def _is_later(self, history: History, data: Data) -> bool:
-        """Whether something that comes before it is missing."""
-        return any(first > history.next[shard] for shard, first in data.first.items())
-
-    def _data(self, history: History, data: Data) -> Taken | None:
-        counts = {shard: data.shards.count(shard) for shard in data.first}
-        if sum(counts.values()) != len(data.shards) or not all(counts.values()):
-            raise Garbled("it has other shards than numbers")
-        if max(data.first.values()) > NUMBER_MAX - len(data.shards):
-            raise Garbled("its numbers are too large")
+    def _data(self, history: History, data: Data, after: Numbers, is_known: bool) -> Taken | None:
+        """Its records, or those of them that come next when some are known."""
         framed = data.framed()
-        known = {shard: history.next[shard] - first for shard, first in data.first.items()}
-        if any(known.values()):
-            framed = self._without_known(data, framed, known)
-        for shard, count in counts.items():
-            history.next[shard] = max(history.next[shard], data.first[shard] + count)
+        if is_known:
+            framed = self._without_known(history, data, framed)
+        history.next = after
         if not framed:
             return None
         self.counts["messages"] += 1
         return Taken(history.partition, history.position(), framed)
 
-    def _without_known(self, data: Data, framed: bytes, known: dict[int, int]) -> bytes:
+    def _without_known(self, history: History, data: Data, framed: bytes) -> bytes:
         """The records that come next, without those that are here already."""
+        first = wire.read_vector(data.numbers)
+        known = {shard: history.next[shard] - number for shard, number in first.items()}
         kept = []
         at = 0
         for shard, (length,) in zip(data.shards, _LENGTH.iter_unpack(data.lengths), strict=True):
@@ -300,16 +299,21 @@ class Receiver:
 
     # ---- what it is told ----
 
+    def _window(self) -> int:
+        """How much one sender may have on its way."""
+        share = LINK_WINDOWS_BYTES // max(len(self._sessions), 1)
+        return max(LINK_WINDOW_MIN_BYTES, min(share, LINK_WINDOW_MAX_BYTES))
+
     def _say_where(self, connection: bytes, session: Session) -> None:
         history = session.history
         is_new = all(number == 1 for number in history.next)
-        where = (vector_of(history.next), vector_of(history.durable), session.credit)
+        where = (history.next.vector(), history.durable.vector(), session.credit)
         resume = ResumeAt(history.stream, history.epoch, is_new, *where)
         self.outbox.append((connection, wire.pack(resume)))
 
     def _acknowledge(self, connection: bytes, session: Session) -> None:
         history = session.history
-        ack = Ack(history.stream, vector_of(history.durable), session.credit)
+        ack = Ack(history.stream, history.durable.vector(), session.credit)
         self.outbox.append((connection, wire.pack(ack)))
 
 

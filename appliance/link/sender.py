@@ -7,19 +7,15 @@ missing, and goes out as a gap: never silently.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import accumulate
 
 from appliance.connect import Batch
-from appliance.limits import LINK_MESSAGE_BYTES, LINK_UNCONFIRMED_MAX_COUNT
+from appliance.limits import LINK_UNCONFIRMED_MAX_COUNT
 from appliance.link import wire
-from appliance.link.history import list_of
+from appliance.link.numbers import Numbers
 from appliance.link.wire import Ack, Gap, Garbled, Hello, Reset, ResumeAt
-
-_ROOM = LINK_MESSAGE_BYTES - wire.DATA_EXTRA_BYTES
 
 
 class Refused(ConnectionError):
@@ -58,20 +54,17 @@ class Sender:
     def __init__(self, hello: Hello, memory: Memory) -> None:
         self._hello = hello
         self._memory = memory
-        self._next: list[int] = []  # of each shard, the next number to send; empty before RESUME
-        self._durable: list[int] = []
+        self._next = Numbers()  # to send
+        self._durable = Numbers()
+        self.is_open = False  # whether the receiver has said where to go on
         self._credit = self._sent = 0
         self._waiting: deque[bytes] = deque()  # messages of gaps
         self._messages: Iterator[bytes] = iter(())
+        self._packer = wire.DataPacker()
         self._head: bytes | None = None  # made, but without credit so far
         self._marks: deque[dict[int, int]] = deque()  # of each batch on its way: what is after it
         self._confirmed = 0
         self.given_up = 0  # results that the receiver lacks and that are here no more
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the receiver has said where to go on."""
-        return bool(self._next)
 
     @property
     def is_waiting(self) -> bool:
@@ -112,10 +105,11 @@ class Sender:
         if (at.stream, at.epoch) != (self._hello.stream, self._hello.epoch):
             raise Refused("the receiver answered for another stream or epoch")
         self._check_never_sent(at.next)
-        wanted, durable = list_of(at.next), list_of(at.durable)
-        if any(map(int.__gt__, durable, wanted)):
+        wanted, durable = Numbers(at.next), Numbers(at.durable)
+        if durable.is_above(wanted):
             raise Refused("the receiver calls results durable that it still wants")
         self._next, self._durable, self._credit = wanted, durable, at.credit
+        self.is_open = True
         # What no batch will bring, because it was given up or was confirmed before, is said here.
         for shard, first in sorted(self._memory.first.items()):
             self._skip_to(shard, first)
@@ -146,8 +140,8 @@ class Sender:
                     f"the receiver acknowledges result {number - 1} of shard {shard}, which was "
                     "never sent"
                 )
-        durable = list_of(ack.durable)
-        if any(map(int.__lt__, durable, self._durable)) or ack.credit < self._credit:
+        durable = Numbers(ack.durable)
+        if self._durable.is_above(durable) or ack.credit < self._credit:
             raise Refused("the receiver's numbers go back")
         self._durable, self._credit = durable, ack.credit
         self._memory.confirmed(ack.durable)
@@ -160,25 +154,25 @@ class Sender:
         """
         if not self.is_open or self.is_waiting or len(self._marks) >= LINK_UNCONFIRMED_MAX_COUNT:
             return False
-        counts = self._checked(batch)
-        end = {shard: batch.first[shard] + count for shard, count in counts.items()}
-        for shard in counts:
+        end = self._checked(batch)
+        for shard in end:
             self._skip_to(shard, batch.first[shard])
-        self._messages = self._cut_up(batch, counts)
+        is_known = any(batch.first[shard] < self._next[shard] for shard in end)
+        self._messages = self._cut_up(self._without_known(batch) if is_known else batch)
         self._memory.made(end)
         self._marks.append(end)
         return True
 
     def _checked(self, batch: Batch) -> dict[int, int]:
-        """How many records of each shard it has."""
+        """The numbers behind it, of the shards that it has."""
         if batch.stream != self._hello.stream or batch.epoch > self._hello.epoch:
             raise ValueError("a batch of another stream, or of a later epoch, than the link's")
-        counts = {shard: batch.shards.count(shard) for shard in sorted(set(batch.shards))}
-        if len(batch.shards) != len(batch.records) or not counts.keys() <= batch.first.keys():
+        behind = Numbers(batch.first)
+        shards = wire.read_vector(behind.number(batch.shards)).keys()
+        numbered = shards <= batch.first.keys() and bool(shards) == bool(batch.shards)
+        if len(batch.shards) != len(batch.records) or not numbered:
             raise ValueError("a batch whose records, shards and numbers do not belong together")
-        if batch.records:
-            wire.check_record(max(map(len, batch.records)))
-        return counts
+        return {shard: behind[shard] for shard in shards}
 
     def _skip_to(self, shard: int, first: int) -> None:
         """The numbers of a shard up to here will never come."""
@@ -189,25 +183,14 @@ class Sender:
             self._next[shard] = first
             self.given_up += first - wanted
 
-    def _cut_up(self, batch: Batch, counts: Mapping[int, int]) -> Iterator[bytes]:
-        """Its messages, without what the receiver has."""
-        if any(batch.first[shard] < self._next[shard] for shard in counts):
-            batch = self._without_known(batch)
-        records, shards = batch.records, batch.shards
-        ends = list(accumulate(map(len, records), initial=0))
+    def _cut_up(self, batch: Batch) -> Iterator[bytes]:
+        """Its messages."""
+        records = list(batch.records)
         at = 0
         while at < len(records):
-            most = ends[at] + wire.RECORD_EXTRA_BYTES * at + _ROOM
-            to = bisect_right(
-                range(len(ends)), most, at + 1, key=lambda i: ends[i] + wire.RECORD_EXTRA_BYTES * i
-            )
-            to = max(to - 1, at + 1)  # one that is larger goes alone
-            part = shards[at:to]
-            first = {shard: self._next[shard] for shard in set(part)}
-            for shard in first:
-                self._next[shard] += part.count(shard)
-            yield wire.pack_data(self._hello.stream, self._hello.epoch, first, part, records[at:to])
-            at = to
+            message, count = self._packer.pack(self._hello, self._next, batch.shards, records, at)
+            at += count
+            yield message
 
     def _without_known(self, batch: Batch) -> Batch:
         """Only the records that the receiver has not got."""

@@ -7,37 +7,35 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgpack
 
 from appliance.limits import (
+    LINK_MESSAGE_BYTES,
     LINK_MESSAGE_MAX_BYTES,
     LINK_NAME_MAX_COUNT,
     LINK_RECORD_MAX_BYTES,
     LINK_TEXT_MAX_COUNT,
     SHARD_COUNT,
 )
-from appliance.native import ffi, lib
+from appliance.link.numbers import NUMBER_MAX, VECTOR_MAX_BYTES, Numbers
+from appliance.native import address, ffi, lib
 
 VERSION = 1
 HELLO, RESUME, ACK, GAP, RESET, DATA = 1, 2, 3, 4, 5, 6
 STREAM_BYTES, INSTANCE_BYTES = 16, 8
 
-#: Beyond any number that a flow reaches, and inside 64 bits with a sign: sums do not overflow.
-NUMBER_MAX = (1 << 62) - 1
-
 _HEAD = struct.Struct("<BBHI16sQ")  # kind, version, shards in the vector, records, stream, epoch
 _NEXT = struct.Struct("<BQ")  # shard, number
 _SUM = struct.Struct("<I")
-_VECTOR_MAX_BYTES = SHARD_COUNT * _NEXT.size
 
-#: What a message of records has besides them: head, a whole vector, checksum.
-DATA_EXTRA_BYTES = _HEAD.size + _VECTOR_MAX_BYTES + _SUM.size
-#: And for each record: its shard and its length.
+#: A record's shard and length.
 RECORD_EXTRA_BYTES = 5
+#: What a message has for records with these, beside its head, a whole vector and its checksum.
+_ROOM = LINK_MESSAGE_BYTES - _HEAD.size - VECTOR_MAX_BYTES - _SUM.size
 
 
 class Garbled(ValueError):
@@ -108,11 +106,13 @@ class Reset:
 
 @dataclass(frozen=True)
 class Data:
-    """Records; `shards` has a byte for each, `lengths` 32 bits each, `body` is all of them."""
+    """Records; `shards` has a byte for each, `lengths` 32 bits each, `body` is all of them. The
+    numbers are a vector as it came: whoever takes the records checks it.
+    """
 
     stream: bytes
     epoch: int
-    first: Mapping[int, int]
+    numbers: bytes
     shards: bytes
     lengths: memoryview
     body: memoryview
@@ -163,15 +163,34 @@ def pack(message: Hello | ResumeAt | Ack | Gap | Reset) -> bytes:
             return _control(RESET, message.code, message.reason[:LINK_TEXT_MAX_COUNT])
 
 
-def pack_data(
-    stream: bytes, epoch: int, first: Mapping[int, int], shards: bytes, records: Sequence[bytes]
-) -> bytes:
-    """A message of records."""
-    count = len(records)
-    head = _HEAD.pack(DATA, VERSION, len(first), count, stream, epoch)
-    lengths = struct.pack(f"<{count}I", *map(len, records))
-    message = b"".join((head, pack_vector(first), shards, lengths, *records))
-    return message + _SUM.pack(zlib.crc32(message))
+class DataPacker:
+    """Makes messages of records; keeps the room in which they are gathered."""
+
+    def __init__(self) -> None:
+        self._lengths = ffi.new("char[]", 4 * (_ROOM // RECORD_EXTRA_BYTES + 1))
+        self._body = ffi.new("char[]", _ROOM)
+        self._size = ffi.new("size_t *")
+
+    def pack(
+        self, hello: Hello, numbers: Numbers, shards: bytes, records: list[bytes], at: int
+    ) -> tuple[bytes, int]:
+        """A message of as many records from `at` on as it has room for, numbered on from `numbers`,
+        which go on behind them; and how many these are.
+        ValueError: a record is larger than a link carries."""
+        where = (_ROOM, self._lengths, self._body, self._size)
+        count: int = lib.records_take(address(records), at, *where)
+        if count < 0:
+            raise TypeError("records are a list of bytes")
+        size = self._size[0]
+        check_record(size)  # only one record alone can be so large
+        body = ffi.buffer(self._body, size) if size <= _ROOM else records[at]
+        part = shards[at : at + count]
+        vector = numbers.number(part)
+        shard_count = len(vector) // _NEXT.size
+        head = _HEAD.pack(DATA, VERSION, shard_count, count, hello.stream, hello.epoch)
+        before = b"".join((head, vector, part, ffi.buffer(self._lengths, 4 * count)))
+        checksum = zlib.crc32(body, zlib.crc32(before))
+        return b"".join((before, body, _SUM.pack(checksum))), count
 
 
 # ---- reading ----
@@ -215,7 +234,7 @@ def _read_data(view: memoryview) -> Data:
     return Data(
         stream,
         epoch,
-        read_vector(bytes(view[_HEAD.size : at])),
+        bytes(view[_HEAD.size : at]),
         bytes(view[at:lengths_at]),
         view[lengths_at:body_at],
         view[body_at:-4],
@@ -224,7 +243,7 @@ def _read_data(view: memoryview) -> Data:
 
 def read_vector(packed: bytes) -> dict[int, int]:
     """A vector from bytes; Garbled when it is none."""
-    if len(packed) % _NEXT.size or len(packed) > _VECTOR_MAX_BYTES:
+    if len(packed) % _NEXT.size or len(packed) > VECTOR_MAX_BYTES:
         raise Garbled("a vector of numbers has a wrong size")
     found: dict[int, int] = {}
     above = -1
@@ -245,7 +264,7 @@ def _unpacked(packed: bytes) -> list[Any]:
             max_map_len=0,
             max_ext_len=0,
             max_str_len=4 * LINK_TEXT_MAX_COUNT,
-            max_bin_len=_VECTOR_MAX_BYTES,
+            max_bin_len=VECTOR_MAX_BYTES,
         )
     except (ValueError, msgpack.UnpackException, RecursionError) as error:
         raise Garbled(f"it is no list of values: {error}") from error

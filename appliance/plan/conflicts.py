@@ -23,7 +23,12 @@ _DEVICES = "/dev/"  # many may write /dev/null
 
 def conflicts(plans: Sequence[Plan]) -> list[Fault]:
     """One fault for each end that is in the way of another; it stands at the later one."""
-    return [*_written_twice(plans), *_read_and_written(plans), *_heard_twice(plans)]
+    return [
+        *_written_twice(plans),
+        *_stored_twice(plans),
+        *_read_and_written(plans),
+        *_heard_twice(plans),
+    ]
 
 
 def _written_twice(plans: Sequence[Plan]) -> Iterator[Fault]:
@@ -34,6 +39,22 @@ def _written_twice(plans: Sequence[Plan]) -> Iterator[Fault]:
             message = f"sink {first[path]} writes {sink.options['path']} too"
             yield Fault(sink.place, message, remedy)
         first.setdefault(path, f"{sink.name} of {plan.name}")
+
+
+def _stored_twice(plans: Sequence[Plan]) -> Iterator[Fault]:
+    """A run that starts from nothing empties a table: another sink's rows, too."""
+    first: dict[tuple[str, str], str] = {}
+    for plan in plans:
+        for sink in plan.sinks.values():
+            if sink.connector != "sqlite":
+                continue
+            table = str(sink.options["table"])
+            key = (_real(plan, sink.options["path"]), table.lower())
+            if key in first:
+                remedy = 'one sink can take both: from = ["a", "b"]; else each needs its own table'
+                message = f"sink {first[key]} writes the table {table} of the same file too"
+                yield Fault(sink.place, message, remedy)
+            first.setdefault(key, f"{sink.name} of {plan.name}")
 
 
 def _read_and_written(plans: Sequence[Plan]) -> Iterator[Fault]:

@@ -18,7 +18,7 @@ from appliance.plan.table import Table, field_name_fault, nearest, said
 #: key".
 LATER_CONNECTORS = (
     "amqp", "http", "influxdb", "kafka", "modbus", "mqtt", "nats", "opcua", "postgres", "redis",
-    "serial", "sqlite", "websocket", "zmq",
+    "serial", "websocket", "zmq",
 )  # fmt: skip
 
 FORMATS = ("json", "csv", "msgpack", "text", "raw", "binary")

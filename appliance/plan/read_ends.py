@@ -47,11 +47,16 @@ def read_sink(table: Table, name: str, inputs: tuple[str, ...], base: str) -> Si
     table.get("frame"), table.get("frame_max")
     found = read_connector(table, "sink", base)
     connector, options, cls = found if found is not None else ("", {}, None)
-    frame = read_frame(table, made_format, connector in ("udp", "upstream"))
+    frame = read_frame(table, made_format, connector in ("udp", "upstream", "sqlite"))
+    only = getattr(cls, "format", None)
+    for key in ("format", "frame"):
+        if only is not None and table.has(key) and table.get(key) != only:
+            message = f"{key}: a {connector} sink takes records apart by itself"
+            table.value_fault(key, message, f"leave {key} out")
     exact = is_exact(connector, cls)
     if delivery == "exactly_once" and found is not None and not exact:
         message = f"delivery: a {connector!r} sink cannot be exact: the other side keeps no numbers"
-        table.value_fault("delivery", message, 'write "at_least_once", or use a file')
+        table.value_fault("delivery", message, 'write "at_least_once", or use file or sqlite')
     if not delivery:
         delivery = "exactly_once" if exact else "immediate"
     return Sink(

@@ -66,6 +66,8 @@ class SourceThread(threading.Thread):
         self._committed: dict[str, bytes] = {}
         self._ended = False
         self.state = "opening"
+        if isinstance(end.connector, connect.Telling):
+            end.connector.tell(log)
 
     @property
     def acknowledges(self) -> bool:

@@ -68,6 +68,8 @@ class SenderThread(threading.Thread):
         self._oldest_s = 0  # when the oldest block that has not arrived was committed
         self.state = "opening"
         self.sent_records = self.damaged = 0
+        if isinstance(end.connector, connect.Telling):
+            end.connector.tell(log)
 
     def finish(self) -> None:
         """End when everything in the spool has arrived."""

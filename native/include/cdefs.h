@@ -246,7 +246,13 @@ size_t step_trial_take_rows(step_trial_t *self, char *out, size_t capacity);
 size_t step_trial_take_faults(step_trial_t *self, char *out, size_t capacity);
 
 /* ---- records of a link ---- */
+typedef enum { NUMBERS_NEXT, NUMBERS_EARLIER, NUMBERS_LATER, NUMBERS_GARBLED } numbers_t;
 bool records_frame(const char *lengths, uint32_t count, const char *body, size_t size, char *out);
+int64_t records_take(uintptr_t list, uint32_t at, size_t room, char *lengths, char *body, size_t *size);
+size_t records_number(const char *shards, uint32_t count, uint64_t *next, char *out);
+numbers_t records_check(const char *vector, size_t size, const char *shards, uint32_t count, const uint64_t *next,
+                        uint64_t most, uint64_t *after);
+size_t vector_pack(const uint64_t *next, char *out);
 
 /* ---- keyed state ---- */
 uint64_t hash_bytes(const char *bytes, size_t size);

@@ -13,7 +13,15 @@ from pathlib import Path
 import pytest
 
 from appliance.client import Client
-from integration.processes import BETTONG, PATIENCE_S, environment, run, running, wait_for_text
+from integration.processes import (
+    BETTONG,
+    PATIENCE_S,
+    environment,
+    eventually,
+    run,
+    running,
+    wait_for_text,
+)
 
 LINES = "".join(f'{{"n":{number}}}\n' for number in range(1, 501))
 
@@ -77,6 +85,20 @@ def test_it_goes_on_where_the_receiver_is(folder: Path, address: str) -> None:
         "500 messages acknowledged, 200 of them before",
     ]
     wait_for_text(folder / "out.jsonl", LINES)
+
+
+def test_killed_and_started_again_it_loses_and_doubles_nothing(folder: Path, address: str) -> None:
+    lines = "".join(f'{{"n":{number}}}\n' for number in range(50_000))
+    (folder / "in.jsonl").write_text(lines)
+    words = [*BETTONG, "send", address, "in.jsonl", "--token", "t"]
+    with subprocess.Popen(
+        words, cwd=folder, stderr=subprocess.DEVNULL, env=environment()
+    ) as sender:
+        out = folder / "out.jsonl"
+        eventually(lambda: out.exists() and out.stat().st_size > 0, "something has arrived")
+        sender.kill()
+    assert send(folder, address, "in.jsonl").startswith("50,000 messages acknowledged")
+    wait_for_text(folder / "out.jsonl", lines)
 
 
 def test_what_is_piped_in_is_one_stream_after_the_other(folder: Path, address: str) -> None:

@@ -77,11 +77,22 @@ def test_a_flow_may_follow_what_another_writes(tmp_path: Path) -> None:
     assert messages(writer, bounded) == ["this sink writes log.json, which source in of c reads"]
 
 
+def test_two_sinks_cannot_store_in_one_table(tmp_path: Path) -> None:
+    one, two = (f'sqlite = {{ path = "x.db", table = "{table}" }}' for table in ("t", "u"))
+    assert messages(flow(tmp_path, "a", STDIN, one, two)) == []
+    again = 'sqlite = { path = "./x.db", table = "T" }'
+    assert messages(flow(tmp_path, "b", STDIN, one, again)) == [
+        "sink s0 of b writes the table T of the same file too"
+    ]
+
+
 def test_an_address_has_one_listener(tmp_path: Path) -> None:
     one = flow(tmp_path, "a", 'tcp = { listen = "127.0.0.1:9000" }', "blackhole = {}")
     two = flow(tmp_path, "b", 'tcp = { listen = "9000" }', "blackhole = {}")
     three = flow(tmp_path, "c", 'udp = { listen = "9000" }', "blackhole = {}")
     assert messages(one, two, three) == ["source in of a listens at 9000 too"]
+    four = flow(tmp_path, "f", 'acknowledged_tcp = { listen = "9000" }', "blackhole = {}")
+    assert messages(two, four) == ["source in of b listens at 9000 too"]
     any_one = flow(tmp_path, "d", 'tcp = { listen = "0" }', "blackhole = {}")
     any_two = flow(tmp_path, "e", 'tcp = { listen = "0" }', "blackhole = {}")
     assert messages(any_one, any_two) == []

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+import zmq
 
 from appliance import clock
 from appliance.connect import Batch, Chunk, Later, Resume, guarantee
+from appliance.errors import EnvironmentFailure
+from appliance.limits import LINK_MESSAGE_MAX_BYTES, LINK_WINDOW_MAX_BYTES
+from appliance.link import wire
 from appliance.link.keys import Keys
 from appliance.link.upstream import UpstreamSink, UpstreamSource
 from unit.links import STREAM, Notes, batches, messages
@@ -214,3 +219,85 @@ def test_wrong_keys_and_tokens_are_refused_with_a_clear_message(
     wait(lambda: source.source.counts().get("handshake_protocol", 0) >= 1)
     assert source.notes.said("a peer is refused") >= 2
     assert not source.records
+
+
+def test_peers_that_send_anything_else_harm_nobody(reading: Callable[..., Reading]) -> None:
+    """Noise on the port, a message too large, many parts, no HELLO: the others go on."""
+    source = reading()
+    host, _, port = source.address.removeprefix("tcp://").rpartition(":")
+    made = batches([[1, 2], [1]])
+    sink = opened(source.address)
+    write(sink, made[0])
+    noise = socket.create_connection((host, int(port)))
+    noise.sendall(b"GET / HTTP/1.1\r\n\r\n" * 10)
+    with zmq.Context() as context, context.socket(zmq.DEALER) as peer:
+        peer.linger = 0
+        peer.connect(source.address)
+        peer.send(b"g\1rbage")
+        assert b"garbled" in peer.recv()
+        peer.send_multipart([b"one", b"two"])
+        assert b"garbled" in peer.recv()
+        peer.send(wire.pack(wire.Gap(STREAM, 1, 1, 1, 10)))
+        assert b"say HELLO first" in peer.recv()
+        with peer.get_monitor_socket(zmq.EVENT_DISCONNECTED) as monitor:
+            peer.send(bytes(LINK_MESSAGE_MAX_BYTES + 1))
+            assert monitor.poll(PATIENCE_S * 1000)
+            peer.disable_monitor()
+    write(sink, made[1])
+    wait(lambda: sink.confirmed() == 2)
+    sink.close()
+    noise.close()
+    assert source.records == [b"1:1", b"2:1", b"1:2"]
+    assert source.source.counts()["refused_garbled"] == 2
+
+
+def test_a_receiver_that_is_held_back_gives_no_more_credit() -> None:
+    """What it has not read is bounded by its window; the sender hears "later", nothing is lost."""
+    source = UpstreamSource(listen="127.0.0.1:0")
+    source.open({})
+    sink = UpstreamSink(to=source.address, name="box")
+    opening = threading.Thread(
+        target=sink.open, args=(Resume(stream=STREAM, epoch=1, flow="f", sink="out"),)
+    )
+    opening.start()
+    while opening.is_alive():
+        source.read(1)
+    opening.join()
+    record = bytes(1 << 20)
+    taken = 0
+    with pytest.raises(Later, match="has no room"):
+        for i in range(100):
+            sink.write_batch(Batch(STREAM, 1, {0: 1 + i}, b"\0", [record]))
+            taken += 1
+    assert LINK_WINDOW_MAX_BYTES >> 20 >= taken - 1 > 1
+    came = 0
+    until_s = clock.monotonic_s() + PATIENCE_S
+    while came < taken and clock.monotonic_s() < until_s:
+        came += source.read(1) is not None
+        assert sink.confirmed() == 0
+    assert came == taken
+    sink.close()
+    source.close()
+
+
+def test_a_port_that_is_taken_is_said(reading: Callable[..., Reading]) -> None:
+    source = reading()
+    with pytest.raises(EnvironmentFailure, match="another program has this port"):
+        UpstreamSource(listen=source.address).open({})
+
+
+def test_positions_of_something_else_are_refused() -> None:
+    source = UpstreamSource(listen="127.0.0.1:0")
+    with pytest.raises(EnvironmentFailure, match="'a' is no upstream source's"):
+        source.open({"a": b"37"})
+
+
+def test_a_receiver_that_is_not_there_is_said_and_one_that_comes_is_found(
+    reading: Callable[..., Reading],
+) -> None:
+    first = reading()
+    first.stop()
+    with pytest.raises(ConnectionError, match=f"cannot connect to {first.address}"):
+        opened(first.address)
+    reading(listen=first.address)
+    opened(first.address).close()

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from appliance.limits import LINK_MESSAGE_MAX_BYTES
 from appliance.link import wire
 from appliance.link.history import History
+from appliance.link.numbers import Numbers
 from appliance.link.wire import Ack, Data, Gap, Garbled, Reset, ResumeAt
 from unit.links import STREAM, hello
 
@@ -28,12 +29,19 @@ def control(kind: int, values: object) -> bytes:
     return summed(bytes((kind, wire.VERSION)) + msgpack.packb(values))
 
 
+def packed(epoch: int, first: dict[int, int], shards: bytes, records: list[bytes]) -> bytes:
+    numbers = Numbers(first)
+    message, count = wire.DataPacker().pack(hello(epoch), numbers, shards, records, 0)
+    assert count == len(records)
+    return message
+
+
 def test_messages_are_what_link_md_says() -> None:
     found = re.search(r"```hex\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert found is not None
     said = wire.pack(hello(2, end={5: 4, 9: 2}))
     answered = wire.pack(ResumeAt(STREAM, 2, False, {5: 3}, {5: 2}, 2 << 20))
-    sent = wire.pack_data(STREAM, 2, {5: 3, 9: 1}, bytes([5, 9]), [b"hi", b"you"])
+    sent = packed(2, {5: 3, 9: 1}, bytes([5, 9]), [b"hi", b"you"])
     assert bytes.fromhex(re.sub(r"#.*", "", found[1])) == said + answered + sent
 
 
@@ -56,10 +64,15 @@ def test_a_control_message_reads_as_it_was_made(message: wire.Hello) -> None:
 def test_records_read_as_they_were_packed(records: list[tuple[int, bytes]]) -> None:
     shards = bytes(shard for shard, _ in records)
     first = {shard: shard + 1 for shard in shards}
-    packed = wire.pack_data(STREAM, 4, first, shards, [record for _, record in records])
-    data = wire.read(packed)
+    message = packed(4, first, shards, [record for _, record in records])
+    data = wire.read(message)
     assert isinstance(data, Data)
-    assert (data.stream, data.epoch, data.first, data.shards) == (STREAM, 4, first, shards)
+    assert (data.stream, data.epoch, wire.read_vector(data.numbers), data.shards) == (
+        STREAM,
+        4,
+        first,
+        shards,
+    )
     framed = b"".join(len(record).to_bytes(4, "big") + record for _, record in records)
     assert data.framed() == framed
 
@@ -77,10 +90,10 @@ def test_whatever_comes_is_a_message_or_garbled(body: bytes, kind: int) -> None:
 
 @given(st.integers(0, 10_000), st.integers(1, 255))
 def test_a_flipped_byte_is_noticed(at: int, bits: int) -> None:
-    packed = bytearray(wire.pack_data(STREAM, 1, {0: 1}, bytes(3), [b"a", b"bb", b""]))
-    packed[at % len(packed)] ^= bits
+    message = bytearray(packed(1, {0: 1}, bytes(3), [b"a", b"bb", b""]))
+    message[at % len(message)] ^= bits
     with pytest.raises(Garbled):
-        wire.read(bytes(packed))
+        wire.read(bytes(message))
 
 
 @pytest.mark.parametrize("size", [0, 1, 5, LINK_MESSAGE_MAX_BYTES + 1])
@@ -117,10 +130,10 @@ def test_what_no_peer_of_ours_says_is_garbled(message: bytes, reason: str) -> No
 
 
 def test_lengths_that_do_not_add_up_are_garbled() -> None:
-    packed = bytearray(wire.pack_data(STREAM, 1, {0: 1}, bytes(2), [b"abc", b"de"])[:-4])
+    message = bytearray(packed(1, {0: 1}, bytes(2), [b"abc", b"de"])[:-4])
     for length in (2, 4, 0xFFFFFFFF):
-        packed[43:47] = length.to_bytes(4, "little")
-        data = wire.read(summed(bytes(packed)))
+        message[43:47] = length.to_bytes(4, "little")
+        data = wire.read(summed(bytes(message)))
         assert isinstance(data, Data)
         with pytest.raises(Garbled, match="other lengths"):
             data.framed()
