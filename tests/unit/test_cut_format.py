@@ -10,7 +10,6 @@ import msgpack
 from appliance.load import load_file
 from appliance.native import lib
 from appliance.plan.program import compile_plan
-from appliance.worker.committer import cut_positions
 from appliance.worker.cut_form import unpack_cut, unpack_positions
 from appliance.worker.lane import Lane
 
@@ -58,7 +57,6 @@ def test_a_cut_is_what_cut_md_says(tmp_path: Path) -> None:
         cuts += [post.data for post in lane.posts() if post.kind == lib.POST_CUT]
     lane.destroy()
     assert cuts == [example("cut.md")]
-    assert cut_positions(cuts[0]) == {(0, 0): {"": b"37"}}
     (flow,) = unpack_cut(cuts[0])
     assert flow.name == "counts" and flow.sinks[0].shards == b"5"
     assert [(section.kind, section.count) for section in flow.sections] == [("window", 1)]

@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import msgpack
 import pytest
 
 from appliance import clock
@@ -17,7 +16,6 @@ from appliance.logs import Logger
 from appliance.worker import inbox as inbox_module
 from appliance.worker import sinks as sinks_module
 from appliance.worker.backoff import Backoff
-from appliance.worker.committer import Committer, cut_positions
 from appliance.worker.inbox import SourceThread, frame_messages
 from appliance.worker.opening import OpenEnd
 from appliance.worker.resolver import Resolver, sockaddr
@@ -351,29 +349,6 @@ def test_an_abandoned_sink_gives_up_what_is_left() -> None:
     thread.join(PATIENCE_S)
     assert not thread.is_alive()
     assert lane.taken == 0
-
-
-def test_cuts_are_committed_in_order_and_told_after() -> None:
-    seen: list[tuple[int, bytes]] = []
-    committer = Committer(lambda number, blocks: seen.append((number, blocks)))
-    committer.start()
-    committer.put(1, b"one")
-    committer.finish()
-    committer.join(PATIENCE_S)
-    assert seen == [(1, b"one")]
-
-
-def test_positions_of_a_cut_are_found_without_unpacking_its_states() -> None:
-    flow = {
-        "flow": "f",
-        "partitions": [[0, "p", b"17", b"unfinished", 5], [1, "file", 99, b"", 5]],
-        "states": [[0, 1, b"\xc1 is not msgpack"]],
-        "sinks": [],
-    }
-    assert cut_positions(msgpack.packb([flow, flow]) + msgpack.packb(b"python")) == {
-        (0, 0): {"p": b"17"},
-        (1, 0): {"p": b"17"},
-    }
 
 
 def test_a_name_is_resolved_to_what_the_kernel_takes() -> None:

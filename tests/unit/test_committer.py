@@ -1,0 +1,121 @@
+"""The committer: first the commit, then the lane and the sources; a full disk is waited for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgpack
+
+from appliance.logs import Logger
+from appliance.store import Commit, CommitResult, DiskFull, Store, StoreFailed
+from appliance.worker.committer import Budget, Committer
+
+EMPTY = msgpack.packb([]) + msgpack.packb([])  # a cut of no flow at all
+PATIENCE_S = 10.0
+
+
+class Disk:
+    """A store whose commits raise these, then work."""
+
+    def __init__(self, failures: Sequence[Exception] = ()) -> None:
+        self.failures = list(failures)
+        self.commits: list[Commit] = []
+
+    def commit(self, commit: Commit) -> CommitResult:
+        if self.failures:
+            raise self.failures.pop(0)
+        self.commits.append(commit)
+        return CommitResult(len(self.commits), (), 10, 0, 0.0)
+
+
+class Impatient(threading.Event):
+    """Nothing is waited for."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return self.is_set()
+
+
+def run(disk: Any, cuts: Sequence[int] = (1,)) -> list[object]:
+    """Commit these cuts; what was said, in order."""
+    said: list[object] = []
+    with open("/dev/null", "wb") as nowhere:
+        committer = Committer(
+            disk,
+            (),
+            lambda number: said.append(("committed", number, len(disk.commits))),
+            lambda cut: said.append("acknowledged"),
+            lambda error: said.append(type(error)),
+            Logger("worker", fd=nowhere.fileno()),
+            60.0,
+        )
+        committer._abandoned = Impatient()
+        committer.start()
+        for number in cuts:
+            while committer._queue.full():  # one is in flight at a time, the lane sees to that
+                threading.Event().wait(0.001)
+            committer.put(number, EMPTY)
+        committer.finish()
+        committer.join(PATIENCE_S)
+    assert not committer.is_alive()
+    return said
+
+
+def test_the_lane_and_the_sources_hear_of_a_cut_after_its_commit() -> None:
+    assert run(Disk(), [1, 2]) == [
+        ("committed", 1, 1),
+        "acknowledged",
+        ("committed", 2, 2),
+        "acknowledged",
+    ]
+
+
+def test_a_full_disk_is_tried_again_until_there_is_room() -> None:
+    disk = Disk([DiskFull("full"), DiskFull("full")])
+    assert run(disk) == [("committed", 1, 1), "acknowledged"]
+
+
+def test_a_disk_that_cannot_be_trusted_ends_the_committing() -> None:
+    assert run(Disk([StoreFailed("gone")])) == [StoreFailed]
+
+
+def test_a_cut_that_cannot_be_read_is_not_committed() -> None:
+    disk = Disk()
+    said: list[object] = []
+    with open("/dev/null", "wb") as nowhere:
+        committer = Committer(
+            disk,  # type: ignore[arg-type]  # a store in its place
+            (),
+            said.append,
+            said.append,
+            said.append,
+            Logger("worker", fd=nowhere.fileno()),
+            60.0,
+        )
+        committer.put(1, b"\xc1")
+        committer.run()
+    assert len(said) == 1 and isinstance(said[0], Exception) and not disk.commits
+
+
+def test_a_real_store_counts_its_cuts(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    disk = Disk()
+    disk.commit = store.commit  # type: ignore[method-assign]
+    assert run(disk, [1, 2, 3])[-1] == "acknowledged"
+    assert store.cut == 3
+    store.close()
+
+
+def test_a_budget_lets_a_cut_wait_as_long_as_it_is_overdrawn() -> None:
+    budget = Budget(86_400)  # one byte a second, an hour's worth at once
+    at_s = budget._at_s
+    assert budget.wait_s(at_s) == 0
+    budget.spend(3_600 + 20, at_s)
+    assert budget.wait_s(at_s) == 20
+    assert budget.wait_s(at_s + 15) == 5
+    assert budget.wait_s(at_s + 20) == 0
+    budget.spend(1_000_000, at_s + 20)
+    assert budget.wait_s(at_s + 20) == 60  # results wait with the cut: never for ever
+    assert Budget(None).wait_s(at_s) == 0
