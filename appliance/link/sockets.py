@@ -211,8 +211,9 @@ class Listener:
 
     def wait(self, timeout_s: float) -> None:
         """Until something comes; whoever knocks meanwhile is let in or not."""
-        self._poller.poll(int(timeout_s * 1000))
-        self.attend()
+        ready = dict(self._poller.poll(int(timeout_s * 1000)))
+        if self._door in ready or self._monitor in ready:
+            self.attend()
 
     def attend(self) -> None:
         """Look at those who knock, and at handshakes that failed."""

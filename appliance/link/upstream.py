@@ -253,7 +253,7 @@ class UpstreamSource(Messages):
         assert listener is not None
         self._reads += 1
         if self._reads % 16 == 0:  # also while messages come without end
-            self._attend(listener)
+            listener.attend()
         until_s = clock.monotonic_s() + READ_WAIT_MAX_S
         while True:
             came = listener.receive()
@@ -262,7 +262,7 @@ class UpstreamSource(Messages):
                 if left_s <= 0:
                     return None
                 listener.wait(left_s)
-                self._attend(listener)
+                self._say_failed(listener)
                 continue
             taken = self._receiver.receive(*came)
             self._answer(listener)
@@ -286,9 +286,10 @@ class UpstreamSource(Messages):
             if not listener.send(connection, message):
                 self._receiver.lose(connection)
 
-    def _attend(self, listener: Listener) -> None:
-        """Let in who knocks, and say which handshakes failed."""
-        listener.attend()
+    def _say_failed(self, listener: Listener) -> None:
+        """Say which handshakes failed since the last time."""
+        if listener.failed == self._failed:
+            return
         for what, count in (listener.failed - self._failed).items():
             self._receiver.counts[f"handshake_{what}"] += count
             self._log.warning("a peer is refused", reason=_HANDSHAKES[what], count=count)

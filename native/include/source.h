@@ -61,8 +61,6 @@ typedef struct partition {
     uint64_t base;  /* the position of data[0], in bytes since the partition began */
     char *position; /* of a source written in Python: as it gave it after the last whole chunk */
     uint32_t position_size, position_capacity;
-    char *identity; /* which file it is, as a cut keeps it */
-    uint32_t identity_size;
     uint32_t shard; /* of its records until a key is made: its name's */
     frame_state_t frame;
     format_state_t *format;
@@ -72,7 +70,6 @@ typedef struct partition {
     bool counted;     /* takes part in the minimum */
     bool idle;
     bool ended;
-    bool resumed;       /* it goes on from a cut */
     bool ready;         /* read in turns: a regular file that has not ended */
     uint32_t read_size; /* what the next read asks for */
     char peer[64];
@@ -137,6 +134,8 @@ typedef struct source {
     char *pattern; /* followed: files that match it are read when they appear; NULL: only `paths` */
     folder_t *folders;
     uint32_t folder_count;
+    bool begun;                    /* the paths that were there at the start have been opened */
+    int64_t known_until_ns;        /* when followed files that have not come after a restart are given up */
     bool folders_full, files_full; /* said once that there are too many */
     partition_t *turn;             /* where the next turn begins, when a full sink ended the last one */
     int64_t files_look_ns;         /* the earliest `look_ns` of them */
@@ -162,6 +161,8 @@ void partition_process (partition_t *self, bool last);
 /* Room for at least `more` bytes behind `end` (moves the unread to the front, grows up to the frame's limit). */
 bool partition_room (partition_t *self, size_t more);
 partition_t *partition_new (source_t *source, const char *name, uint32_t name_size, int fd);
+/* False: there is no memory for it, and it keeps the name it has. */
+bool partition_rename (partition_t *self, const char *name);
 partition_t *partition_find (source_t *source, const char *name, uint32_t name_size);
 void partition_end (partition_t *self);
 void partition_drop (partition_t *self);
@@ -173,10 +174,11 @@ void partition_free (partition_t *self);
 
 /* Known partitions (partition_known.c): where a cut or the end of a partition has left them. */
 void partition_retire (partition_t *self);
-/* The one of this name, read again from where it was left; NULL: none is known, or it has ended and does not begin
- * again. */
-partition_t *partition_resume (source_t *source, const char *name, uint32_t name_size, int fd);
-bool source_knows_ended (const source_t *self, const char *name, uint32_t name_size);
+/* The one of this name of a source written in Python, gone on with; NULL: none is known. */
+partition_t *partition_resume (source_t *source, const char *name, uint32_t name_size);
+/* This one is gone on with, from this descriptor; it is not needed any more. */
+void partition_take (partition_t *known, int fd);
+void partition_forget (partition_t *known);
 /* At the start: partitions of a source written in Python are there at once; what cannot come back is let go. */
 void source_resume (source_t *self);
 void source_forget (source_t *self);

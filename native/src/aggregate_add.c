@@ -81,11 +81,18 @@ static void add_other_extreme (kept_t *kept, const value_t *value, bool smallest
         kept_put (kept, value);
 }
 
-static inline void add_extreme (kept_t *kept, const value_t *value, bool smallest) {
-    if (unlikely (kept->tag != TAG_FLOAT || value->tag != TAG_FLOAT))
+static inline void add_float_extreme (kept_t *kept, const value_t *value, bool smallest) {
+    if (unlikely (kept->tag != TAG_FLOAT))
         add_other_extreme (kept, value, smallest);
     else if (smallest ? value->f < kept->f : value->f > kept->f)
         kept->f = value->f;
+}
+
+static inline void add_extreme (kept_t *kept, const value_t *value, bool smallest) {
+    if (likely (value->tag == TAG_FLOAT))
+        add_float_extreme (kept, value, smallest);
+    else
+        add_other_extreme (kept, value, smallest);
 }
 
 /* A number into the first accumulator of each common kind. */
@@ -267,9 +274,9 @@ static inline bool add_float (const aggregate_group_t *group, char *payload, con
         mean->count++;
     }
     if (group->min_at != NO_OFFSET)
-        add_extreme (accumulator_at (payload, group->min_at), value, true);
+        add_float_extreme (accumulator_at (payload, group->min_at), value, true);
     if (group->max_at != NO_OFFSET)
-        add_extreme (accumulator_at (payload, group->max_at), value, false);
+        add_float_extreme (accumulator_at (payload, group->max_at), value, false);
     return true;
 }
 

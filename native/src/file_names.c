@@ -100,6 +100,7 @@ bool file_at_end (partition_t *self) {
             return true;
         }
     }
+    self->ready = false;
     if (self->file.watch < 0) /* nothing tells of changes */
         file_look_at (self, now_ns + FILE_RETRY_NS);
     return false;
@@ -108,8 +109,8 @@ bool file_at_end (partition_t *self) {
 /* ---- what appears ---- */
 
 static void cannot_open (source_t *self, const char *path, int error) {
-    if (error == ENOENT)
-        return; /* it has gone already */
+    if (error == ENOENT || error == EALREADY)
+        return; /* it has gone already, or was read to its end */
     if (error == ENFILE && !self->files_full)
         lane_log (self->flow->lane, 30,
                   "source %.*s: %s is not read, nor others: more than %d files at a time",
@@ -140,10 +141,6 @@ void file_appeared (source_t *self, const char *path) {
         cannot_open (self, path, errno);
         return;
     }
-    partition->file.waits = known != NULL;
-    partition->ready = !known;
-    /* Named in the flow it counts from the start; one that appears does not before its first record (S7). */
-    partition->counted = !known && !self->pattern && !self->arrival;
     self->look_ns = 0;
     source_refresh (self);
     self->flow->lane->more = true;
@@ -154,13 +151,9 @@ void file_renamed (source_t *self, const char *path) {
     partition_t *partition = stat (path, &status) ? NULL : find_file (self, &status);
     if (!partition || !strcmp (partition->name, path) || means (partition->name, partition))
         return;
-    char *name = strdup (path);
-    if (!name)
-        return; /* it keeps the old one */
     file_let_on (partition);
-    free (partition->name);
-    partition->name = name;
-    partition->name_size = (uint32_t) strlen (name);
+    if (!partition_rename (partition, path))
+        return; /* it keeps the old one */
     partition->file.unnamed_ns = 0;
     partition->file.waits = false;
     partition->ready = true;

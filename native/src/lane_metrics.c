@@ -33,8 +33,7 @@ static bool put_source (buffer_t *out, const source_t *source) {
            put_count (out, "records", &source->records) && put_count (out, "bytes", &source->bytes) &&
            put_count (out, "errors", &source->errors) && put_count (out, "future", &source->future) &&
            put_value (out, "partitions", source->partition_count) &&
-           put_count (out, "refused", &source->refused) &&
-           put_count (out, "lost", &source->lost) &&
+           put_count (out, "refused", &source->refused) && put_count (out, "lost", &source->lost) &&
            put_count (out, "lost_files", &source->lost_files) &&
            put_value (out, "paused", source->paused && !source->stopped) &&
            put_value (out, "ended", source->ended) &&

@@ -46,12 +46,22 @@ partition_t *partition_find (source_t *source, const char *name, uint32_t name_s
     return self;
 }
 
+bool partition_rename (partition_t *self, const char *name) {
+    char *copy = strdup (name);
+    if (!copy)
+        return false;
+    free (self->name);
+    self->name = copy;
+    self->name_size = (uint32_t) strlen (copy);
+    self->shard = key_shard (hash_bytes (self->name, self->name_size));
+    return true;
+}
+
 void partition_free (partition_t *self) {
     format_close (self->source->format, &self->format);
     free (self->data);
     free (self->name);
     free (self->position);
-    free (self->identity);
     free (self);
 }
 

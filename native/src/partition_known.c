@@ -45,46 +45,39 @@ void partition_retire (partition_t *self) {
     source->known_count++;
 }
 
-bool source_knows_ended (const source_t *self, const char *name, uint32_t name_size) {
-    const partition_t *partition = self->known;
-    while (partition && (partition->name_size != name_size || memcmp (partition->name, name, name_size)))
-        partition = partition->next;
-    return partition && partition->ended;
-}
-
-/* One that had ended left the minimum; it joins again with its next record. */
-partition_t *partition_resume (source_t *source, const char *name, uint32_t name_size, int fd) {
-    partition_t **link = find (source, name, name_size), *self = *link;
-    if (!self || (self->ended && source->kind != SOURCE_CHUNKS))
-        return NULL;
+static void take (partition_t **link, int fd) {
+    partition_t *self = *link;
+    source_t *source = self->source;
     unlink_known (source, link);
-    if (self->ended)
+    if (self->ended) /* it left the minimum; it joins again with its next record */
         self->ended = false, self->idle = true;
-    self->resumed = true;
     self->fd = fd;
     forks_own (fd);
     self->heard_ns = source->flow->lane->now_ns;
     self->next = source->partitions;
     source->partitions = self;
     source->partition_count++;
-    return self;
 }
 
-/* A file that is not asked for any more: should it come back, it is read anew. */
-static void forget_files (source_t *self) {
-    for (partition_t **link = &self->known; *link;) {
-        partition_t *partition = *link;
-        uint32_t i = 0;
-        while (i < self->path_count && strcmp (self->paths[i], partition->name))
-            i++;
-        if (i < self->path_count) {
-            link = &partition->next;
-            continue;
-        }
-        self->lost += partition->end - partition->start;
-        unlink_known (self, link);
-        partition_free (partition);
-    }
+static partition_t **link_of (partition_t *known) {
+    partition_t **link = &known->source->known;
+    while (*link != known)
+        link = &(*link)->next;
+    return link;
+}
+
+void partition_take (partition_t *known, int fd) { take (link_of (known), fd); }
+
+void partition_forget (partition_t *known) {
+    unlink_known (known->source, link_of (known));
+    partition_free (known);
+}
+
+partition_t *partition_resume (source_t *source, const char *name, uint32_t name_size) {
+    partition_t **link = find (source, name, name_size), *self = *link;
+    if (self)
+        take (link, -1);
+    return self;
 }
 
 /* In the order in which they stood. */
@@ -110,9 +103,7 @@ void source_resume (source_t *self) {
         return;
     if (self->kind == SOURCE_CHUNKS)
         resume_chunks (self);
-    else if (self->kind == SOURCE_FILES)
-        forget_files (self);
-    else
+    else if (self->kind != SOURCE_FILES)
         source_forget (self);
     source_refresh (self);
     if (self->lost)

@@ -41,6 +41,13 @@ static bool put_name (const partition_t *self, buffer_t *out) {
                                                     : put_bytes (out, self->name, self->name_size);
 }
 
+/* Which file it is; nothing for what is none. */
+static bool pack_identity (const partition_t *self, buffer_t *out) {
+    char bytes[FILE_IDENTITY_BYTES];
+    file_identity_pack (&self->file.identity, bytes);
+    return put_bytes (out, bytes, self->source->kind == SOURCE_FILES ? sizeof bytes : 0);
+}
+
 /* After the restart the source goes on exactly behind the position, and the framer is given the unfinished bytes
  * first. */
 static bool pack_partition (const partition_t *self, buffer_t *out) {
@@ -56,7 +63,7 @@ static bool pack_partition (const partition_t *self, buffer_t *out) {
     return good && put_bytes (out, unfinished, self->end - self->start) &&
            pack_write_int (out, self->max_time_us) && pack_write_int (out, self->watermark_us) &&
            pack_write_int (out, flags) && pack_frame (self, out) && pack_format (self, out) &&
-           put_bytes (out, self->identity, self->identity_size);
+           pack_identity (self, out);
 }
 
 static bool pack_list (const partition_t *first, buffer_t *out) {

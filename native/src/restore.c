@@ -121,9 +121,12 @@ static bool fill_partition (partition_t *self, const value_t *items, fault_t *fa
     if (!restore_reading (self, items))
         return malformed (fault, "how far a partition was read");
     uint32_t size = 0;
-    bool kept = copy_bytes (&items[IN_IDENTITY], &self->identity, &self->identity_size);
+    bool kept = true;
+    if (self->source->kind == SOURCE_FILES &&
+        !file_identity_unpack (&self->file.identity, items[IN_IDENTITY].p, items[IN_IDENTITY].size))
+        return malformed (fault, "which file a partition is");
     if (items[IN_POSITION].tag == TAG_BYTES)
-        kept = kept && copy_bytes (&items[IN_POSITION], &self->position, &size);
+        kept = copy_bytes (&items[IN_POSITION], &self->position, &size);
     self->position_size = self->position_capacity = size;
     if (!kept)
         return fault_set (fault, REASON_LIMIT, "no memory for a partition");

@@ -25,28 +25,47 @@ static partition_t *no_file (int fd, int error) {
     return NULL;
 }
 
+void file_begin (partition_t *self) {
+    struct stat status = {0};
+    fstat (self->fd, &status);
+    lseek (self->fd, (off_t) (self->base + self->end), SEEK_SET);
+    self->file.device = status.st_dev;
+    self->file.inode = status.st_ino;
+    self->file.watch = -1;
+    self->file.look_ns = INT64_MAX;
+    self->ready = true;
+    if (self->source->follow)
+        file_watch (self);
+}
+
+static partition_t *begin_anew (source_t *self, const char *path, int fd, const file_identity_t *identity) {
+    partition_t *known = partition_find (self, path, (uint32_t) strlen (path));
+    partition_t *partition = partition_new (self, path, (uint32_t) strlen (path), fd);
+    if (!partition)
+        return no_file (fd, self->partition_count + self->known_count >= PARTITIONS_MAX ? ENFILE : ENOMEM);
+    partition->file.identity = *identity;
+    file_begin (partition);
+    partition->file.waits = known != NULL;
+    partition->ready = !known;
+    /* Named in the flow it counts from the start, one that appears later from its first record, and one that waits when
+     * it is let on (S7). */
+    partition->counted = !known && !self->arrival && (!self->pattern || !self->begun);
+    return partition;
+}
+
 partition_t *file_open (source_t *self, const char *path) {
-    struct stat status;
     file_identity_t identity;
     int fd = open (path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* or a pipe of that name would be waited for */
     if (fd < 0)
         return NULL;
-    if (fstat (fd, &status) || !file_identity_open (&identity, fd))
+    if (!file_identity_open (&identity, fd))
         return no_file (fd, errno);
-    partition_t *partition = partition_resume (self, path, (uint32_t) strlen (path), fd);
-    if (partition)
-        lseek (fd, (off_t) (partition->base + partition->end), SEEK_SET);
-    else if (!(partition = partition_new (self, path, (uint32_t) strlen (path), fd)))
-        return no_file (fd, self->partition_count >= PARTITIONS_MAX ? ENFILE : ENOMEM);
-    partition->file = (file_t){.identity = identity,
-                               .device = status.st_dev,
-                               .inode = status.st_ino,
-                               .watch = -1,
-                               .look_ns = INT64_MAX};
-    partition->ready = true;
-    if (self->follow)
-        file_watch (partition);
-    return partition;
+    switch (file_resume (self, path, fd, identity.inode)) {
+    case FILE_RESUMED: return self->partitions;
+    case FILE_READ: return no_file (fd, EALREADY);
+    case FILE_FAILED: return no_file (fd, errno);
+    default: return begin_anew (self, path, fd, &identity);
+    }
 }
 
 void source_file_left (partition_t *self) {
@@ -124,7 +143,7 @@ static bool read_in_turn (partition_t *self) {
     if (count > 0)
         got (self, (size_t) count);
     if (count == 0 && self->source->follow)
-        return self->ready = file_at_end (self);
+        return file_at_end (self);
     if (count == 0 || self->ended)
         file_end (self);
     return true;
@@ -164,34 +183,30 @@ int64_t source_files_tick (source_t *self, int64_t now_ns) {
         }
         lane_of (self)->more = true;
     }
-    return self->scan_ns < self->files_look_ns ? self->scan_ns : self->files_look_ns;
+    int64_t next_ns = self->scan_ns < self->files_look_ns ? self->scan_ns : self->files_look_ns;
+    int64_t absent_ns = files_absent_tick (self, now_ns);
+    return next_ns < absent_ns ? next_ns : absent_ns;
 }
 
 /* ---- starting ---- */
 
 static bool start_file (source_t *self, const char *path) {
-    if (source_knows_ended (self, path, (uint32_t) strlen (path)))
-        return true; /* an earlier run has read all of it */
-    partition_t *partition = file_open (self, path);
-    if (!partition && errno == ENOENT && self->follow)
-        return true; /* waited for */
-    if (!partition) {
-        source_complain (self, "cannot open", path, errno);
-        return false;
-    }
-    if (!partition->resumed)
-        partition->counted = !self->arrival; /* fixed partitions count from the start (S7) */
-    return true;
+    if (file_open (self, path) || errno == EALREADY || (errno == ENOENT && self->follow))
+        return true; /* the last is waited for */
+    source_complain (self, "cannot open", path, errno);
+    return false;
 }
 
 bool source_start_files (source_t *self) {
-    self->files_look_ns = self->scan_ns = INT64_MAX;
+    self->files_look_ns = self->scan_ns = self->known_until_ns = INT64_MAX;
     if (self->follow && !files_follow (self))
         return false;
     /* Opened last to first: partitions are a list that grows at its head, and are read in the order given. */
     for (uint32_t i = self->path_count; i-- > 0;)
         if (!start_file (self, self->paths[i]))
             return false;
+    files_resumed (self);
+    self->begun = true;
     if (self->follow)
         files_scan (self); /* what has appeared since the paths were listed */
     source_refresh (self);

@@ -251,7 +251,7 @@ void source_chunk (source_t *self, const letter_t *letter) {
     const char *name = letter->bytes + letter->size;
     uint32_t name_size = (uint32_t) letter->partition_size;
     partition_t *partition = partition_find (self, name, name_size);
-    if (!partition && !(partition = partition_resume (self, name, name_size, -1)))
+    if (!partition && !(partition = partition_resume (self, name, name_size)))
         partition = partition_new (self, name, name_size, -1);
     if (!partition || !partition_room (partition, letter->size)) {
         source_complain (self, "cannot take a chunk of", "a new partition", ENOMEM);

@@ -3,16 +3,20 @@ hand."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from appliance.native import lib
+from appliance.worker.cut_form import unpack_cut
 from appliance.worker.lane import Lane
 from native.lanes import Document, document_of, pack
 
 FLOW = """
 version = 1
+[settings]
+commit_every = "100ms"
 [source.log]
 file = { path = "log", follow = true }
 format = "text"
@@ -32,15 +36,18 @@ def document(folder: Path, flow: str = FLOW, **source: Any) -> Document:
 
 
 class Files:
-    """A running lane. Use it in a `with`."""
+    """A running lane, from the start or from a cut of an earlier one. Use it in a `with`."""
 
-    def __init__(self, program: Document) -> None:
+    def __init__(self, program: Document, cut: bytes = b"") -> None:
         self.logs: list[str] = []
+        self._cut = cut
         self.now_ns = 10**12
         self.ended = False
         self.lane = Lane()
         self.lane.set_clock(self.now_ns, 0)
         self.lane.load(pack(program), [], once=True)
+        if cut:
+            self.lane.restore(0, cut)
         assert self.lane.start()
 
     def __enter__(self) -> Files:
@@ -61,6 +68,7 @@ class Files:
             self.ended = self.ended or self.lane.turn() == lib.LANE_ENDED
             for post in self.lane.posts():
                 if post.kind == lib.POST_CUT:
+                    self._cut = first_flow(post.data)
                     self.lane.mail_committed(post.number)
                 elif post.kind == lib.POST_LOG:
                     self.logs.append(post.data.decode())
@@ -69,6 +77,11 @@ class Files:
         """Time passes."""
         self.now_ns += round(seconds * 10**9)
         self.turn()
+
+    def cut(self) -> bytes:
+        """What a cut keeps of it now."""
+        self.advance(0.1)
+        return self._cut
 
     def lines(self) -> list[str]:
         """What has come out since the last call."""
@@ -83,6 +96,11 @@ class Files:
         """Its counters."""
         (source,) = self.lane.metrics()["sources"]
         return dict(source)
+
+
+def first_flow(cut: bytes) -> bytes:
+    """The positions of the first flow of a cut. What its sink holds is the test's already."""
+    return replace(unpack_cut(cut)[0].positions(), sinks=()).pack()
 
 
 def append(path: Path, text: str) -> None:
