@@ -57,12 +57,14 @@ class SenderThread(threading.Thread):
         self._max_age_s = bounds.max_age_us / 1e6
         self._rate = Rate(bounds.resend_rate)
         self._backoff = Backoff(SINK_RETRY_FIRST_S, SINK_RETRY_MAX_S)
+        self._later = Backoff(SINK_RETRY_FIRST_S, SINK_RETRY_MAX_S)
         self._leaving = threading.Event()
         self._finishing = threading.Event()
         self.done = threading.Event()
         self._open = False
         self._at = 0  # the next block to send
-        self._sent: deque[tuple[int, int]] = deque()  # sent, not yet arrived: (seq, bytes)
+        # Not yet arrived: (seq, bytes, whether it was written; a damaged one never is).
+        self._sent: deque[tuple[int, int, bool]] = deque()
         self._sent_bytes = 0
         self._confirmed = 0  # of the batches written since `open`
         self._oldest_s = 0  # when the oldest block that has not arrived was committed
@@ -124,6 +126,7 @@ class SenderThread(threading.Thread):
             return self._finishing.is_set() and self._spool.is_empty
         seq, packed = found
         self._at = seq + 1
+        written = True
         try:
             block = Block.unpack(packed)
             if not self._sent:
@@ -135,10 +138,11 @@ class SenderThread(threading.Thread):
             self._write(block)
         except BlockDamaged as error:
             self.damaged += 1
+            written = False
             self._say("a block of results cannot be sent", error)
         points.reach("send.after")
         self._works()
-        self._sent.append((seq, len(packed)))
+        self._sent.append((seq, len(packed), written))
         self._sent_bytes += len(packed)
         if not self._waits_for_confirmation and not self._is_placed:
             self._arrived(len(self._sent))
@@ -184,8 +188,10 @@ class SenderThread(threading.Thread):
                 self._leaving.wait(wait_s)
 
     def _arrived(self, count: int) -> None:
-        for _ in range(min(count, len(self._sent))):
-            seq, size = self._sent.popleft()
+        """So many of the blocks written have arrived; what is damaged goes with those before it."""
+        while self._sent and (count > 0 or not self._sent[0][2]):
+            seq, size, written = self._sent.popleft()
+            count -= written
             self._sent_bytes -= size
             self._spool.delivered(seq, size)
 
@@ -222,20 +228,22 @@ class SenderThread(threading.Thread):
 
     def _works(self) -> None:
         self.state = "open"
+        self._later.reset()
         if self._backoff.failures:
             self._log.info("sink works again", flow=self._end.flow, sink=self._end.name)
             self._backoff.reset()
 
     def _failed(self, error: Exception) -> None:
         """One line when it begins to fail, then quiet tries."""
-        wait_s = self._backoff.next_s()
         if isinstance(error, Later):
             self.state = "pushing back"
+            wait_s = self._later.next_s()
             self._at = self._spool.first if not self._sent else self._sent[-1][0] + 1
             if error.after_s is not None:
                 wait_s = min(error.after_s, SINK_RETRY_MAX_S)
         else:
             self.state = "failed"
+            wait_s = self._backoff.next_s()
             if self._backoff.failures == 1:
                 self._say("sink failed; it is tried again", error)
             if self._open:

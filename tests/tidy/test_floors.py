@@ -9,7 +9,18 @@ from tidy.project import Module, modules
 # A unit is a module or folder directly under `appliance`. It imports only from lower floors and
 # from itself; on the floors that are SHARED the units also import each other.
 FLOORS = (
-    {"errors", "limits", "clock", "client", "schema", "expression", "units", "logs", "toml_places"},
+    {
+        "errors",
+        "limits",
+        "clock",
+        "points",
+        "client",
+        "schema",
+        "expression",
+        "units",
+        "logs",
+        "toml_places",
+    },
     {"connect", "native", "user_module"},
     {"store", "link", "metrics"},
     {"flow", "load", "plan"},

@@ -206,6 +206,16 @@ def test_a_damaged_block_is_counted_and_the_rest_arrives() -> None:
     assert sink.got == [b"a", b"c"] and sender.damaged == 1
 
 
+def test_a_damaged_block_does_not_hold_up_what_is_confirmed() -> None:
+    good = [
+        block(b"%d" % n, stream=b"s" * 16, epoch=3, shards=b"\x07", first={7: n}) for n in (1, 2)
+    ]
+    spool, _ = spool_of([good[0], b"\xc1", good[1], b"\xc1"])
+    sink = Remote(9, 9)
+    send(sink, spool)
+    assert spool.is_empty and [batch.first[7] for batch in sink.batches] == [1, 2]
+
+
 def test_blocks_of_an_earlier_run_are_read_from_the_disk() -> None:
     disk = Disk({4: block(b"d"), 5: block(b"e")})
     spool = Spool("flow", "out", disk, Bounds())
