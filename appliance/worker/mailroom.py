@@ -314,7 +314,7 @@ class Mailroom:
 
     def _report(self) -> int:
         results = {lib.LANE_ENDED: "ended", lib.LANE_STOPPED: "stopped"}
-        result = "failed" if self._disk_failed else results.get(self._result, "failed")
+        result = results.get(self._result, "failed")
         status = self._status()
         for sink in status["metrics"]["sinks"]:
             if sink["queued"]:
@@ -324,14 +324,23 @@ class Mailroom:
                     sink=sink["name"],
                     bytes=sink["queued"],
                 )
-        if self._listening:
+        if self._disk_failed:
+            text = "a cut could not be committed; what the disk holds is read again"
+            self._tell("failed", code=EXIT_FAILED, text=text)
+        else:
             took_s = self._ended_s - self._begun_s
-            try:
-                self._channel.send("ended", result=result, took_s=took_s, **status)
-                self._channel.drain(STOP_GRACE_S)
-            except ChannelClosed:
-                self._log.warning("the supervisor has gone")
-        return EXIT_FAILED if result == "failed" else EXIT_DONE
+            self._tell("ended", result=result, took_s=took_s, **status)
+        return EXIT_FAILED if self._disk_failed or result == "failed" else EXIT_DONE
+
+    def _tell(self, kind: str, **fields: object) -> None:
+        """The last words to the supervisor. Without "ended" it starts another worker."""
+        if not self._listening:
+            return
+        try:
+            self._channel.send(kind, **fields)
+            self._channel.drain(STOP_GRACE_S)
+        except ChannelClosed:
+            self._log.warning("the supervisor has gone")
 
     def _say_open(self, flow: LoadedFlow) -> None:
         for end in flow.open.sources:

@@ -97,22 +97,25 @@ class Spool:
     # ---- the sender's side ----
 
     def next(self, seq: int, wait_s: float | None) -> tuple[int, bytes] | None:
-        """The block `seq`, or the oldest there is if that one was dropped; None when none came in
-        time, or the spool is closed and there is none."""
-        with self._changed:
-            self._changed.wait_for(
-                lambda: self._closed or max(seq, self._first) < self._next, wait_s
-            )
-            seq = max(seq, self._first)
-            if seq >= self._next:
-                return None
-            behind = self._next - seq  # 1: the newest
-            if behind <= len(self._memory):
-                return seq, self._memory[-behind]
-        block = self._blocks.read_block(self.flow, self.sink, seq)
-        if block is None:  # damaged: the store has said so; what follows is sound
-            return self.next(seq + 1, wait_s)
-        return seq, block
+        """The block `seq`, or the oldest there is if that one was dropped; empty where it is damaged,
+        as the store has said. None when none came in time, or the spool is closed and there is
+        none.
+        """
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed or self._has(seq), wait_s)
+                seq = max(seq, self._first)
+                if seq >= self._next:
+                    return None
+                behind = self._next - seq  # 1: the newest
+                if behind <= len(self._memory):
+                    return seq, self._memory[-behind]
+            block = self._blocks.read_block(self.flow, self.sink, seq)
+            if block is not None or seq >= self._first:
+                return seq, block or b""
+
+    def _has(self, seq: int) -> bool:
+        return max(seq, self._first) < self._next
 
     def delivered(self, seq: int, size: int) -> None:
         """This block has arrived where it belongs, as all before it have; it had so many bytes."""

@@ -226,6 +226,15 @@ def test_blocks_of_an_earlier_run_are_read_from_the_disk() -> None:
     assert sink.got == [b"d", b"e", b"f"] and spool.take_trim() == 6
 
 
+def test_a_block_that_the_disk_has_lost_holds_nothing_up() -> None:
+    disk = Disk({1: block(b"a"), 3: block(b"c")})
+    spool = Spool("flow", "out", disk, Bounds())
+    spool.restore(1, 4, 30)
+    sink = Plain()
+    sender = send(sink, spool)
+    assert sink.got == [b"a", b"c"] and sender.damaged == 1 and spool.is_empty
+
+
 def test_a_full_spool_blocks_until_there_is_room() -> None:
     said: list[bool] = []
     one = block(b"a" * 100)
