@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from appliance.limits import SPOOL_LOW_SHARE, SPOOL_MEMORY_MAX_BYTES
@@ -97,13 +98,13 @@ class Spool:
     # ---- the sender's side ----
 
     def next(self, seq: int, wait_s: float | None) -> tuple[int, bytes] | None:
-        """The block `seq`, or the oldest there is if that one was dropped; empty where it is damaged,
-        as the store has said. None when none came in time, or the spool is closed and there is
-        none.
+        """The block `seq`, or the oldest there is if that one was dropped; empty where it is
+        damaged, as the store has said. None when none came in time, or the spool is closed and
+        there is none.
         """
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._closed or self._has(seq), wait_s)
+                self._changed.wait_for(partial(self._is_over_or_has, seq), wait_s)
                 seq = max(seq, self._first)
                 if seq >= self._next:
                     return None
@@ -114,8 +115,8 @@ class Spool:
             if block is not None or seq >= self._first:
                 return seq, block or b""
 
-    def _has(self, seq: int) -> bool:
-        return max(seq, self._first) < self._next
+    def _is_over_or_has(self, seq: int) -> bool:
+        return self._closed or max(seq, self._first) < self._next
 
     def delivered(self, seq: int, size: int) -> None:
         """This block has arrived where it belongs, as all before it have; it had so many bytes."""
