@@ -8,17 +8,17 @@ from collections.abc import Iterator, Mapping
 
 from appliance.expression import Node
 from appliance.expression.text import to_text
-from appliance.plan.logical import Aggregate, Plan, PythonStep, Running, Source, Step, Window
+from appliance.plan.logical import Aggregate, Plan, PythonStep, Running, Sink, Source, Step, Window
 
 #: Options that name the place a connector leads to. Others (a rate, a token) may change freely.
 _ADDRESS = ("path", "glob", "listen", "connect", "to", "url", "topic", "table")
 
 
-def source_signature(source: Source) -> str:
-    """Connector and address of a source; of a user's own, all that it is given."""
-    names = sorted(source.options) if source.connector == "connector" else _ADDRESS
-    shown = [f"{name}={source.options[name]}" for name in names if name in source.options]
-    return " ".join([source.connector, *shown])
+def address_signature(end: Source | Sink) -> str:
+    """Connector and address of a source or sink; of a user's own, all that it is given."""
+    names = sorted(end.options) if end.connector == "connector" else _ADDRESS
+    shown = [f"{name}={end.options[name]}" for name in names if name in end.options]
+    return " ".join([end.connector, *shown])
 
 
 def state_signatures(plan: Plan) -> dict[str, str]:

@@ -51,13 +51,20 @@ def _step_name(steps: Sequence[str], index: object) -> str:
 class SinkRecord:
     """How far a sink has got: `place`, the byte behind the last block of a placed sink (−1: it has
     none); `following`, the next number of each shard; `records`, how many there have been in all;
-    `started`, whether anything was written, such as a CSV header.
+    `started`, whether anything was written, such as a CSV header; `address`, how results get there
+    and where that is.
     """
 
     place: int = -1
     following: dict[int, int] = field(default_factory=dict)
     records: int = 0
     started: bool = False
+    address: str = ""
+
+    def items(self) -> list[object]:
+        """As they stand in the record."""
+        following = [list(pair) for pair in self.following.items()]
+        return [self.place, following, self.records, self.started, self.address]
 
 
 @dataclass
@@ -75,15 +82,7 @@ class FlowRecord:
     sinks: dict[str, SinkRecord] = field(default_factory=dict)
 
     def pack(self) -> bytes:
-        sinks = {
-            name: [
-                one.place,
-                [list(pair) for pair in one.following.items()],
-                one.records,
-                one.started,
-            ]
-            for name, one in self.sinks.items()
-        }
+        sinks = {name: sink.items() for name, sink in self.sinks.items()}
         document = {
             "version": VERSION,
             "stream": self.stream,
@@ -181,9 +180,9 @@ class FlowRecord:
 
 
 def _sink(
-    place: int, following: Sequence[Sequence[int]], records: int, started: bool
+    place: int, following: Sequence[Sequence[int]], records: int, started: bool, address: str
 ) -> SinkRecord:
     numbers = {int(shard): int(number) for shard, number in following}
     if any(not 0 <= shard < SHARD_COUNT for shard in numbers):
         raise ValueError("it numbers a shard that there cannot be")
-    return SinkRecord(int(place), numbers, int(records), bool(started))
+    return SinkRecord(int(place), numbers, int(records), bool(started), str(address))

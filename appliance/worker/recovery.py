@@ -17,7 +17,7 @@ from appliance import connect, points
 from appliance.errors import BettongError, EnvironmentFailure
 from appliance.logs import Logger
 from appliance.plan.logical import PythonStep
-from appliance.plan.signature import source_signature, state_signatures
+from appliance.plan.signature import address_signature, state_signatures
 from appliance.store import Commit, Store
 from appliance.worker.block import Block, BlockDamaged
 from appliance.worker.cut_form import SinkRestore
@@ -147,7 +147,7 @@ def _begin(
     wanted = signatures(flow)
     refused += _settle_signatures(store, flow, record, wanted, job, log)
     record.signatures = wanted
-    _settle_sinks(store, flow, record, job, log)
+    refused += _settle_sinks(store, flow, record, job, log)
     before = {name: sink.records for name, sink in record.sinks.items()}
     durable = Durable(flow.open, record, Names.of(flow.open.document), before=before)
     return Recovered(durable, _positions(flow, record), resumed), refused
@@ -207,7 +207,7 @@ def signatures(flow: LoadedFlow) -> dict[str, str]:
                 found[f"step {step.name}"] += f"; {entry['state_fields']}"
     for source, end in zip(plan.sources.values(), flow.open.sources, strict=True):
         if connect.is_replayable(end.connector):
-            found[f"source {source.name}"] = source_signature(source)
+            found[f"source {source.name}"] = address_signature(source)
     return found
 
 
@@ -264,15 +264,29 @@ def _drop(
 
 def _settle_sinks(
     store: Store, flow: LoadedFlow, record: FlowRecord, job: Job, log: Logger
-) -> None:
-    """Every sink gets its place in the record; spools of sinks that have gone stay until somebody
-    gives them up."""
+) -> list[str]:
+    """Every sink gets its place in the record; what stands in the way. Spools of sinks that have
+    gone stay until somebody gives them up."""
+    refused = []
     ends = {end.name: end for end in flow.open.sinks}
     for end in ends.values():
-        known = record.sinks.get(end.name)
-        is_placed = end.spooled and isinstance(end.connector, connect.Placed)
-        if known is None or (known.place >= 0) != is_placed:
-            record.sinks[end.name] = SinkRecord(end.size if is_placed else -1)
+        known = record.sinks.setdefault(end.name, SinkRecord())
+        address = _address(flow, end)
+        if known.address == address:
+            continue
+        if _waits_elsewhere(store, end, known.address, address):
+            if end.name not in job.drop_spool:
+                refused.append(
+                    f"{flow.name}: results of sink {end.name} still wait to be written to\n"
+                    f"    {known.address}\n  which is now\n    {address}\n"
+                    f"  let them be delivered first, or give them up with --drop-spool {end.name}"
+                )
+                continue
+            store.drop_spool(flow.name, end.name)
+            log.warning("undelivered results are given up", flow=flow.name, sink=end.name)
+        known.address = address
+        known.place = end.size if address.startswith("placed") else -1
+        known.started = False
     for info in store.spools():
         if info.flow != flow.name or info.sink in ends or info.first_seq == info.next_seq:
             continue
@@ -285,6 +299,23 @@ def _settle_sinks(
             log.warning(
                 "a sink that is gone has undelivered results; --drop-spool gives them up", **what
             )
+    return refused
+
+
+def _address(flow: LoadedFlow, end: OpenEnd) -> str:
+    """How results get to a sink, and where it is."""
+    way = "immediate"
+    if end.spooled:
+        way = "placed" if isinstance(end.connector, connect.Placed) else "spooled"
+    return f"{way} {address_signature(flow.open.plan.sinks[end.name])}"
+
+
+def _waits_elsewhere(store: Store, end: OpenEnd, before: str, now: str) -> bool:
+    """Whether blocks wait that do not fit the sink as it is now: of another way, or of another
+    place. What waits for a peer goes to wherever the peer is now."""
+    info = store.spool(end.flow, end.name)
+    ways = {before.partition(" ")[0], now.partition(" ")[0]}
+    return bool(before) and info.first_seq != info.next_seq and (len(ways) == 2 or "placed" in ways)
 
 
 # ---- giving it back ----

@@ -34,7 +34,10 @@ RECORD = FlowRecord(
     {"step avg": "key device; tumbling"},
     Names(("readings",), ("", "avg")),
     POSITIONS,
-    {"out": SinkRecord(120, {}, 2, True), "hq": SinkRecord(-1, {5: 10, 63: 2}, 11, True)},
+    {
+        "out": SinkRecord(120, {}, 2, True, "placed file path=o"),
+        "hq": SinkRecord(-1, {5: 10, 63: 2}, 11, True),
+    },
 )
 
 
