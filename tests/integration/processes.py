@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -149,35 +149,49 @@ class Running:
         self.signal(signal.SIGTERM)
         return self.end()
 
+    def remove(self) -> None:
+        """Kill it if it still runs, and let go of its pipes."""
+        process = self.process
+        if process.poll() is None:
+            process.kill()
+        self.end()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+
     def worker_pids(self) -> list[int]:
         """The processes it has started."""
         path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(word) for word in path.read_text().split()]
 
 
+def start(
+    folder: Path,
+    *words: str,
+    stdin: int = subprocess.DEVNULL,
+    more: Mapping[str, str] | None = None,
+) -> Running:
+    """`bettong …` in `folder`, with `more` in its environment; see that it is gone afterwards."""
+    return Running(
+        subprocess.Popen(
+            [*BETTONG, *words],
+            cwd=folder,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**environment(), **(more or {})},
+        )
+    )
+
+
 @contextmanager
 def running(folder: Path, *words: str, stdin: int = subprocess.DEVNULL) -> Iterator[Running]:
     """`bettong run …` in `folder`; whatever the test does, it is gone afterwards."""
-    process = subprocess.Popen(
-        [*BETTONG, *words],
-        cwd=folder,
-        stdin=stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment(),
-    )
-    found = Running(process)
+    found = start(folder, *words, stdin=stdin)
     try:
         yield found
     finally:
-        if process.poll() is None:
-            process.kill()
-        found.end()
-        assert process.stdout is not None and process.stderr is not None
-        process.stdout.close()
-        process.stderr.close()
-        if process.stdin is not None:
-            process.stdin.close()
+        found.remove()
 
 
 def eventually(true: Callable[[], bool], what: str) -> None:

@@ -1,0 +1,49 @@
+"""Box → gateway → centre: whatever is killed on the way, the centre has each result once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from integration.chain import chain, expected
+
+#: Where the hand-over can be cut off; each for the n-th time that the point is reached.
+STAGES = [
+    "epoch.before", "epoch.after", "freeze.after", "commit.before", "commit.after",
+    "release.before", "release.after", "ack.before", "ack.after", "send.before", "send.after",
+    "trim.before", "trim.after",
+]  # fmt: skip
+
+
+def test_an_undisturbed_chain_delivers_each_window_once(tmp_path: Path) -> None:
+    with chain(tmp_path) as three:
+        three.feed(400)
+        three.wait()
+        three.check()
+        total = sum(map(len, expected(three.rounds).values()))
+        assert sum(number for _, number in three.numbers()) == total
+        assert three.gateway.end("source", "boxes")["counts"].get("lost", 0) == 0
+
+
+@pytest.mark.parametrize("name", ["box", "gateway", "centre"])
+def test_a_node_killed_at_every_stage_of_the_hand_over(name: str, tmp_path: Path) -> None:
+    """It goes on after each, and is killed again at the next."""
+    with chain(tmp_path, start=False) as three:
+        for other in three.nodes:
+            if other != name:
+                three.nodes[other].start()
+        node = three.nodes[name]
+        for stage in STAGES:
+            node.start(crash_at=stage)
+            three.feed()
+            node.wait_dead()
+        node.start()
+        three.feed()
+        three.wait()
+        three.check()
+        for each in three.nodes.values():
+            assert not each.said("gap") and not each.said("new history"), each.said("")
+        total = sum(map(len, expected(three.rounds).values()))
+        assert sum(number for _, number in three.numbers()) == total
