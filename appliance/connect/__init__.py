@@ -60,6 +60,7 @@ from appliance.connect.options import (
     Size,
     check_options,
     construct,
+    is_secret,
 )
 from appliance.connect.registry import (
     SINK_NAMES,
@@ -114,6 +115,7 @@ __all__ = [
     "Size",
     "check_options",
     "construct",
+    "is_secret",
     "address_text",
     "listening_socket",
     "own_stream",

@@ -19,6 +19,17 @@ Duration = NewType("Duration", int)  #: microseconds: `"10s"`
 Size = NewType("Size", int)  #: bytes: `"64KiB"`
 Address = NewType("Address", str)  #: `"host:port"`, kept as it is written
 
+_SECRETS = (
+    "token", "server_key", "password", "passphrase", "secret", "secret_key", "api_key",
+    "authorization",
+)  # fmt: skip
+
+
+def is_secret(name: str) -> bool:
+    """Whether the value of an option of this name is shown to nobody: `token`, `mqtt_password`."""
+    words = name.lower().replace("-", "_")
+    return any(words == secret or words.endswith(f"_{secret}") for secret in _SECRETS)
+
 
 @dataclass(frozen=True)
 class OptionFault:

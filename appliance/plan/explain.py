@@ -161,15 +161,22 @@ def _sink(plan: Plan, sink: Sink) -> list[tuple[str, str]]:
 
 
 def _connector(name: str, options: Mapping[str, Any]) -> str:
-    shown = ", ".join(f"{key} = {_value(value)}" for key, value in options.items())
-    return f"{name}  {shown}".rstrip()
+    return f"{name}  {_options(options)}".rstrip()
+
+
+def _options(options: Mapping[str, Any]) -> str:
+    """What stands in them, but for secrets."""
+    return ", ".join(
+        f"{key} = " + ('"…"' if connect.is_secret(key) else _value(value))
+        for key, value in options.items()
+    )
 
 
 def _value(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Mapping):
-        inner = ", ".join(f"{key} = {_value(item)}" for key, item in value.items())
+        inner = _options(value)
         return f"{{ {inner} }}" if inner else "{ }"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(_value, value)) + "]"

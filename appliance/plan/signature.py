@@ -5,7 +5,9 @@ state that an earlier run left, and is refused until somebody says that it may b
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
+from appliance.connect import is_secret
 from appliance.expression import Node
 from appliance.expression.text import to_text
 from appliance.plan.logical import Aggregate, Plan, PythonStep, Running, Sink, Source, Step, Window
@@ -15,10 +17,17 @@ _ADDRESS = ("path", "glob", "listen", "connect", "to", "url", "topic", "table")
 
 
 def address_signature(end: Source | Sink) -> str:
-    """Connector and address of a source or sink; of a user's own, all that it is given."""
+    """Connector and address of a source or sink; of a user's own, all it is given but secrets."""
     names = sorted(end.options) if end.connector == "connector" else _ADDRESS
-    shown = [f"{name}={end.options[name]}" for name in names if name in end.options]
+    options = _without_secrets(end.options)
+    shown = [f"{name}={options[name]}" for name in names if name in options]
     return " ".join([end.connector, *shown])
+
+
+def _without_secrets(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    return {name: _without_secrets(each) for name, each in value.items() if not is_secret(name)}
 
 
 def state_signatures(plan: Plan) -> dict[str, str]:

@@ -9,6 +9,7 @@ import pytest
 from appliance.plan.explain import explain, guarantee
 from appliance.plan.needs import fields_decoded
 from appliance.plan.shape import Shapes
+from appliance.plan.signature import address_signature
 from unit.flows import SINK, SOURCE, read
 
 FLOW = """\
@@ -181,6 +182,26 @@ def test_sources(folder: Path, text: str, line: str) -> None:
 )  # fmt: skip
 def test_steps(folder: Path, text: str, line: str) -> None:
     assert line in explain(read(folder, f"{SOURCE}[step.one]\n{text}\n{SINK}"))
+
+
+def test_secrets_are_not_shown(folder: Path) -> None:
+    """Not in `explain`, and not in the signature that stands in the store and in refusals."""
+    (folder / "own.py").write_text(
+        "@source('r')\nclass Replay:\n"
+        "    def open(self, positions): pass\n    def close(self): pass\n"
+        "    def read(self, limit): pass\n    def replayable(self): return True\n"
+    )
+    key = "ab" * 32
+    own = 'connector = { path = "own.py:Replay", mqtt_password = "psst", tls = { token = "psst" } }'
+    sink = f'to = "tcp://h:1", server_key = "{key}", token = "psst", keys = "keys"'
+    text = f"version = 1\n[source.s]\n{own}\n[sink.out]\nupstream = {{ {sink} }}\n"
+    plan = read(folder, text)
+    shown = explain(plan)
+    assert "psst" not in shown and key not in shown
+    assert 'server_key = "…", token = "…", keys = "keys"' in shown
+    assert 'mqtt_password = "…", tls = { token = "…" }' in shown
+    signature = address_signature(plan.sources["s"])
+    assert "psst" not in signature and "own.py:Replay" in signature
 
 
 # ---- what is decoded ----
