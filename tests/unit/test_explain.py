@@ -187,7 +187,7 @@ def test_steps(folder: Path, text: str, line: str) -> None:
 def test_secrets_are_not_shown(folder: Path) -> None:
     """Not in `explain`, and not in the signature that stands in the store and in refusals."""
     (folder / "own.py").write_text(
-        "@source('r')\nclass Replay:\n"
+        "@source('r')\nclass Replay:\n    mqtt_password: str\n    tls: dict\n"
         "    def open(self, positions): pass\n    def close(self): pass\n"
         "    def read(self, limit): pass\n    def replayable(self): return True\n"
     )
