@@ -179,6 +179,8 @@ partition_t *partition_resume (source_t *source, const char *name, uint32_t name
 /* This one is gone on with, from this descriptor; it is not needed any more. */
 void partition_take (partition_t *known, int fd);
 void partition_forget (partition_t *known);
+/* One that had ended before the restart brings something again. */
+void source_revive (source_t *self);
 /* At the start: partitions of a source written in Python are there at once; what cannot come back is let go. */
 void source_resume (source_t *self);
 void source_forget (source_t *self);

@@ -58,6 +58,7 @@ static bool restore_source (flow_t *self, const value_t *items, fault_t *fault) 
     source_t *source = &self->sources[items[0].i];
     source->watermark_us = items[1].i;
     source->left_time_us = items[2].i;
+    source->ended = items[3].i != 0;
     source->resumed_idle = items[4].i != 0;
     source->resumed = true;
     return true;
@@ -206,16 +207,17 @@ bool flow_restore_rows (flow_t *self, uint32_t index, const char *rows, size_t s
 
 /* ---- the start ---- */
 
-/* How far a step had got whose inputs had all ended: it goes on from what they have seen (S7). */
+/* How far a step has got whose inputs had all ended and some of which begin again: it goes on from what those have
+ * seen (S7). */
 static int64_t watermark_again (const flow_t *self, const op_t *op) {
     int64_t lowest = INT64_MAX;
     for (uint32_t i = 0; i < self->source_count; i++) {
         const source_t *source = &self->sources[i];
         int64_t reached = source->arrival ? self->restored_us : source->watermark_us;
-        if (op->sources >> i & 1 && reached < lowest)
+        if (op->sources >> i & 1 && !source->ended && reached < lowest)
             lowest = reached;
     }
-    return lowest < INT64_MAX ? lowest : INT64_MIN;
+    return lowest;
 }
 
 static bool resume_op (flow_t *self, op_t *op) {
@@ -223,32 +225,62 @@ static bool resume_op (flow_t *self, op_t *op) {
         op->watermark = watermark_again (self, op);
     if (op->window && !window_resume (op->window, op->watermark))
         return false;
-    if (op->section)
-        pystep_shift (op->python, self->lane->now_us - self->restored_us);
     if (op->timed)
         op->due = op->window ? window_due (op->window) : pystep_due (op->python, op->arrival);
     return true;
 }
 
-bool flow_resume (flow_t *self, fault_t *fault) {
-    if (!self->restored)
-        return true;
-    for (uint32_t i = 0; i < self->source_count; i++) {
-        source_t *source = &self->sources[i];
-        if (source->watermark_us == INT64_MAX)
-            source->watermark_us = source_before_late (source, source->left_time_us);
-    }
-    for (uint32_t i = 0; i < self->op_count; i++)
-        if (!resume_op (self, &self->ops[i]))
-            return fault_set (fault, REASON_LIMIT, "no memory for the state of a step");
+static void find_due (flow_t *self) {
     self->due = INT64_MAX;
     for (uint32_t i = 0; i < self->timed_count; i++) {
         const op_t *op = &self->ops[self->timed[i]];
         int64_t due = op->due <= op->watermark ? INT64_MIN : op->due;
-        if (!op->arrival && due < self->due)
+        if (!op->arrival && op->watermark < INT64_MAX && due < self->due)
             self->due = due;
     }
+}
+
+static void begin_again (source_t *self) {
+    self->ended = false;
+    self->watermark_us = source_before_late (self, self->left_time_us);
+}
+
+/* With all its inputs at their end the run was over, and this is the next one. Else what had ended stays so, until it
+ * brings something. */
+static void resume_sources (flow_t *self) {
+    bool over = true;
+    for (uint32_t i = 0; i < self->source_count; i++)
+        over = over && self->sources[i].ended;
+    for (uint32_t i = 0; i < self->source_count && over; i++)
+        begin_again (&self->sources[i]);
+}
+
+bool flow_resume (flow_t *self, fault_t *fault) {
+    if (!self->restored)
+        return true;
+    resume_sources (self);
+    for (uint32_t i = 0; i < self->op_count; i++) {
+        if (self->ops[i].section)
+            pystep_shift (self->ops[i].python, self->lane->now_us - self->restored_us);
+        if (!resume_op (self, &self->ops[i]))
+            return fault_set (fault, REASON_LIMIT, "no memory for the state of a step");
+    }
+    find_due (self);
     return true;
+}
+
+void source_revive (source_t *self) {
+    flow_t *flow = self->flow;
+    begin_again (self);
+    self->counts = self->arrival;
+    if (self->arrival)
+        self->watermark_us = flow->lane->now_us;
+    for (uint32_t i = 0; i < flow->timed_count; i++) {
+        op_t *op = &flow->ops[flow->timed[i]];
+        if (op->watermark == INT64_MAX && !resume_op (flow, op))
+            lane_log (flow->lane, 40, "no memory for what waits in a global window");
+    }
+    find_due (flow);
 }
 
 /* ---- called from Python ---- */

@@ -249,6 +249,8 @@ static bool set_position (partition_t *self, const char *position, size_t size) 
 
 void source_chunk (source_t *self, const letter_t *letter) {
     const char *name = letter->bytes + letter->size;
+    if (unlikely (self->ended && self->resumed))
+        source_revive (self);
     uint32_t name_size = (uint32_t) letter->partition_size;
     partition_t *partition = partition_find (self, name, name_size);
     if (!partition && !(partition = partition_resume (self, name, name_size)))
@@ -322,12 +324,14 @@ static int64_t watch_again (source_t *self, int64_t now_ns) {
 
 bool source_start (source_t *self) {
     forks_own (self->fd);
-    self->counts = self->arrival;
+    self->counts = self->arrival && !self->ended;
     self->watch_ns = INT64_MAX;
-    if (self->arrival) /* nothing that arrives from now on is older */
+    if (self->counts) /* nothing that arrives from now on is older */
         self->watermark_us = lane_of (self)->now_us;
     if (!start_kind (self))
         return false;
+    if (self->ended && self->partitions)
+        source_revive (self);
     source_resume (self);
     return true;
 }
