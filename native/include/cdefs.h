@@ -291,6 +291,7 @@ uint64_t table_bytes(const table_t *self);
 void table_clear(table_t *self);
 void table_mark(table_t *self, uint32_t index);
 bool table_stored(const table_t *self, uint32_t index);
+bool table_visit_dirty(table_t *self, table_visit_fn *visit, void *context);
 bool table_take_dirty(table_t *self, table_visit_fn *visit, void *context);
 
 /* One keyed step by itself (keyed.h): records in, results and state rows out, all packed. */
