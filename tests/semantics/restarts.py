@@ -23,6 +23,10 @@ Identity = tuple[Any, ...]
 Change = Callable[[Saved], Saved]
 
 
+def nothing(saved: Saved) -> Saved:
+    return saved
+
+
 class Model:
     """What a store would hold: the newest row of each identity, and all results."""
 
@@ -76,11 +80,17 @@ def rows_of(packed: bytes) -> Iterable[tuple[list[Any], bytes]]:
 class Restarted:
     """A run that is killed again and again."""
 
-    def __init__(self, plan: Plan, every: int, restarts: set[int] | None, **options: Any) -> None:
-        self.plan, self.every, self.restarts, self.options = plan, every, restarts, options
+    def __init__(
+        self,
+        plan: Plan,
+        every: int = 1,
+        restarts: set[int] | None = None,
+        change: Change = nothing,
+    ) -> None:
+        self.plan, self.every, self.restarts, self.change = plan, every, restarts, change
         self.model = Model()
         self.outputs = dict.fromkeys(plan.sinks, b"")
-        self.run = LaneRun(plan, spooled=True, **options)
+        self.run = LaneRun(plan, spooled=True)
         self.seen = 0  # cuts of this run that the model has
         self.kills = 0
 
@@ -96,8 +106,8 @@ class Restarted:
         """All that is not in a cut is gone."""
         self.run.__exit__(None, None, None)
         self.kills += 1
-        saved = self.model.saved() if self.model.cut is not None else None
-        self.run = LaneRun(self.plan, spooled=True, saved=saved, **self.options)
+        saved = self.change(self.model.saved()) if self.model.cut is not None else None
+        self.run = LaneRun(self.plan, spooled=True, saved=saved)
         self.seen = 0
 
     def feed_all(self, pieces: Sequence[Piece]) -> dict[str, bytes]:
@@ -130,21 +140,24 @@ class Restarted:
         return self.outputs
 
 
-def undisturbed(plan: Plan, pieces: Iterable[Piece], **options: Any) -> dict[str, bytes]:
+def undisturbed(plan: Plan, pieces: Iterable[Piece]) -> dict[str, bytes]:
     """The same pieces without a cut before the end."""
-    with LaneRun(plan, **options) as run:
+    with LaneRun(plan) as run:
         for source, partition, data in pieces:
             run.feed(source, data, partition)
         return run.finish()
 
 
 def assert_restarts_do_not_show(
-    plan: Plan, pieces: Sequence[Piece], every: int = 1, restarts: set[int] | None = None,
-    **options: Any,
-) -> None:  # fmt: skip
+    plan: Plan,
+    pieces: Sequence[Piece],
+    every: int = 1,
+    restarts: set[int] | None = None,
+    change: Change = nothing,
+) -> None:
     """Every sink gets the bytes that it gets from an undisturbed run."""
-    wanted = undisturbed(plan, pieces, **options)
-    found = Restarted(plan, every, restarts, **options).feed_all(pieces)
+    wanted = undisturbed(plan, pieces)
+    found = Restarted(plan, every, restarts, change).feed_all(pieces)
     for name, sink in plan.sinks.items():
         got, expected = found[name], wanted[name]
         if "errors" in sink.inputs:

@@ -4,17 +4,21 @@ event."""
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
 
 from appliance.load import load_file
-from appliance.testing import LaneRun
+from appliance.plan.logical import Plan
+from appliance.testing import LaneRun, Saved
+from appliance.worker.cut_form import IDLE
 from semantics.compare import Piece, lines, plan_of
 from semantics.functions import Silence, function
-from semantics.restarts import Model, assert_restarts_do_not_show, undisturbed
+from semantics.restarts import Model, assert_restarts_do_not_show, rows_of, undisturbed
 
 FLOWS = Path(__file__).parents[2] / "config" / "flows"
 EVENTS = 200
@@ -286,3 +290,82 @@ def test_s7_the_next_run_goes_on_from_the_largest_time() -> None:
             "out": b'{"window_start":10,"window_end":20,"n":1}\n',
             "late": b'{"ts":9}\n',
         }
+
+
+# ---- each part of a cut is needed ----
+
+
+def on_positions(**change: Any) -> Callable[[Saved], Saved]:
+    return lambda saved: replace(saved, positions=replace(saved.positions, **change))
+
+
+def on_partitions(**change: Any) -> Callable[[Saved], Saved]:
+    def act(saved: Saved) -> Saved:
+        partitions = tuple(
+            replace(one, **{name: make(one) for name, make in change.items()})
+            for one in saved.positions.partitions
+        )
+        return replace(saved, positions=replace(saved.positions, partitions=partitions))
+
+    return act
+
+
+def on_rows(change: Callable[[list[Any]], list[Any]]) -> Callable[[Saved], Saved]:
+    def act(saved: Saved) -> Saved:
+        rows = [
+            (op, msgpack.packb(change(row)))
+            for op, packed in saved.rows
+            for row, _ in rows_of(packed)
+        ]
+        return replace(saved, rows=rows)
+
+    return act
+
+
+LATE = plan_of({"a": timed()}, {"n": COUNT}, {"out": {"from": ["n", "n.late"]}})
+OUT_OF_ORDER: list[Piece] = [("a", "", lines({"ts": at})) for at in (1, 12, 5, 13, 25)]
+BY_KEY = plan_of({"a": timed()}, {"n": {"key_by": "k", **COUNT}}, {"out": {}})
+KEYS: list[Piece] = [("a", "", lines({"ts": 1, "k": f"{at * 7 % 10}"})) for at in range(10)]
+GLOBAL = plan_of(
+    {"a": timed()},
+    {"n": {"key_by": "k", "window": {"global": True, "every": "10s"},
+           "aggregate": {"n": "count()"}}},
+    {"out": {}},
+)  # fmt: skip
+CSV = whole_plan(format={"csv": {"header": True}})
+LONG = whole_plan(format="text", frame_max="20B")
+TWO = plan_of({"a": timed()}, {"n": COUNT}, {"out": {}})
+SLOW: list[Piece] = [
+    ("a", name, lines({"ts": at})) for name, at in [("p", 1), ("q", 30), ("q", 31), ("p", 2)]
+]
+TIMERS = plan_of({"a": timed()}, {"p": {"key_by": "k", "python": function(Silence)}}, {"out": {}})
+TIMED_KEYS: list[Piece] = [
+    ("a", "", lines({"ts": 1, "k": f"{at * 7 % 10}", "v": 5})) for at in range(10)
+]
+
+
+@pytest.mark.parametrize(
+    ("plan", "pieces", "change"),
+    [
+        (LATE, OUT_OF_ORDER, on_positions(steps=(), partitions=(), sources=())),
+        (BY_KEY, KEYS, on_rows(lambda row: [*row[:4], 0, row[5]])),
+        (GLOBAL, KEYS, on_rows(lambda row: [*row[:4], -1, row[5]])),
+        (CSV, singly(b"a,b\n1,2\n3,4\n", 4), on_partitions(format=lambda one: b"")),
+        (LONG, singly(b"x" * 50 + b"\nb\n", 7), on_partitions(
+            frame=lambda one: (one.frame[0], 0, False, 0))),
+        (LONG, singly(b"one\ntwo\n", 3), on_partitions(
+            unfinished=lambda one: b"", frame=lambda one: (one.frame[0], 0, False, 0))),
+        (TWO, SLOW, on_partitions(flags=lambda one: IDLE)),
+        (TWO, SLOW, on_partitions(watermark_us=lambda one: 50_000_000)),
+        (TIMERS, TIMED_KEYS, on_rows(lambda row: [*row[:3], [row[3][0], 1]])),
+        (TIMERS, TIMED_KEYS, on_rows(lambda row: [*row[:3], None])),
+        (whole_plan(), singly(b"bad\nbad\n", 2), on_partitions(
+            frame=lambda one: (len(one.unfinished), *one.frame[1:]))),
+    ],
+)  # fmt: skip
+def test_what_is_forgotten_shows(
+    plan: Plan, pieces: list[Piece], change: Callable[[Saved], Saved]
+) -> None:
+    assert_restarts_do_not_show(plan, pieces)
+    with pytest.raises(AssertionError):
+        assert_restarts_do_not_show(plan, pieces, change=change)
