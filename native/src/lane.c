@@ -234,7 +234,8 @@ static void look_at_clock (lane_t *self) {
     self->known_at_ns = self->now_ns + CLOCK_KNOWN_EVERY_NS;
     bool known = clock_is_known (self->wall_us);
     if (known != self->clock_known)
-        lane_log (self, 20, known ? "the clock is set" : "the clock is not set: no record is too far ahead of it");
+        lane_log (self, 20,
+                  known ? "the clock is set" : "the clock is not set: no record is too far ahead of it");
     self->clock_known = known;
 }
 
