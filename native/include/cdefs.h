@@ -254,6 +254,11 @@ numbers_t records_check(const char *vector, size_t size, const char *shards, uin
                         uint64_t most, uint64_t *after);
 size_t vector_pack(const uint64_t *next, char *out);
 
+/* ---- rows of the store ---- */
+/* `items` a row, the first `identity` of which tell rows apart; the one at `mortal` is nil in a tombstone. `out` has
+ * room for `size`. The bytes written, or what is wrong: ROWS_MALFORMED, ROWS_NO_MEMORY (rows.h). */
+int64_t rows_merge(const char *data, uint64_t size, uint32_t items, uint32_t identity, uint32_t mortal, char *out);
+
 /* ---- keyed state ---- */
 uint64_t hash_bytes(const char *bytes, size_t size);
 uint32_t crc32_bytes(const char *bytes, size_t size);
