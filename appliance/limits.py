@@ -397,7 +397,7 @@ STORE_MERGE_MIN_BYTES = 64 << 10
 
 #: Deltas that a store holds: each one is a directory in memory and a look-up a shard at the start.
 #: Beyond it the shards that pin the oldest are merged, however little they changed.
-STORE_DELTA_MAX_COUNT = 2048
+STORE_DELTA_MAX_COUNT = 4096
 
 #: Bytes of deltas that nobody reads any more, which a cold shard pins, before it is merged: this
 #: and as much as is alive.

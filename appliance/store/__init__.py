@@ -1,5 +1,6 @@
 """What a worker keeps on its disk: `Store`."""
 
+from appliance.store.check import Report, verify
 from appliance.store.commit import Commit, CommitResult
 from appliance.store.failures import Damage, DiskFull, StoreFailed, StoreRefused
 from appliance.store.segment import Section
@@ -12,6 +13,7 @@ __all__ = [
     "CommitResult",
     "Damage",
     "DiskFull",
+    "Report",
     "Section",
     "ShardRows",
     "SpoolBlock",
@@ -21,4 +23,5 @@ __all__ = [
     "StoreFailed",
     "StoreRefused",
     "StoreStats",
+    "verify",
 ]

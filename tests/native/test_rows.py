@@ -6,7 +6,7 @@ from typing import Any
 
 import msgpack
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.native import ffi, lib
@@ -35,7 +35,7 @@ def native_merge(data: bytes, form: tuple[int, int, int]) -> bytes:
 def rows(draw: st.DrawFn, form: tuple[int, int, int]) -> bytes:
     items, identity, mortal = form
     packed = []
-    for _ in range(draw(st.integers(0, 40))):
+    for _ in range(draw(st.integers(0, 15))):
         known: list[Any] = [draw(st.integers(0, 2)), draw(st.binary(max_size=1)), 5][:identity]
         rest = [draw(VALUES) for _ in range(items - identity)]
         rest[mortal - identity] = draw(st.none() | st.just([1, None]))
@@ -44,6 +44,7 @@ def rows(draw: st.DrawFn, form: tuple[int, int, int]) -> bytes:
 
 
 @pytest.mark.parametrize("form", FORMS)
+@settings(max_examples=40)
 @given(st.data())
 def test_the_last_row_of_each_key_is_kept(form: tuple[int, int, int], data: st.DataObject) -> None:
     packed = data.draw(rows(form))
@@ -51,6 +52,7 @@ def test_the_last_row_of_each_key_is_kept(form: tuple[int, int, int], data: st.D
 
 
 @pytest.mark.parametrize("form", FORMS)
+@settings(max_examples=40)
 @given(st.data())
 def test_what_is_cut_off_is_refused(form: tuple[int, int, int], data: st.DataObject) -> None:
     packed = data.draw(rows(form))

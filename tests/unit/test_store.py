@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -13,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from appliance.store import Store, StoreRefused
+from appliance.store import Store, StoreRefused, verify
 from appliance.store.rows import merge_rows
+from appliance.store.values import block_key, delta_prefix
 from unit.stores import Model, assert_like, commit, row, section, spools_of, state_of
 
 FLOWS = ("one", "two")
@@ -212,3 +214,33 @@ def test_cold_shards_do_not_pin_deltas_for_ever(store: Store) -> None:
         stats = store.stats()
     assert stats.delta_count < 40
     assert len(state_of(store, ["one"])["one", "windows", "window"]) == 63 + 9
+
+
+def test_verify_says_what_there_is(store: Store, folder: Path) -> None:
+    store.commit(commit([section("one", "all", "global", [((1, b"k", 0), 5)])], {"one": b"r"}))
+    store.commit(commit(spools=[("one", "out", b"a"), ("two", "out", b"b")]))
+    with pytest.raises(StoreRefused, match="another process"):
+        verify(folder)
+    store.close()
+    report = verify(folder)
+    assert report.is_sound
+    assert (report.identity, report.cut, report.flows) == ("worker 1", 2, ("one", "two"))
+    assert (report.delta_count, report.base_count, report.block_count) == (1, 0, 2)
+
+
+def test_verify_of_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreRefused, match="no store here"):
+        verify(tmp_path)
+
+
+def test_values_are_what_the_page_says(store: Store) -> None:
+    """docs/formats/store.md: its example is the delta of a cut with one row."""
+    rows = row("window", (47, b"\xa2d1", 10_000_000), 2)
+    store.commit(commit([section("counts", "n", "window", [((47, b"\xa2d1", 10_000_000), 2)])]))
+    page = Path(__file__).parents[2] / "docs/formats/store.md"
+    found = re.search(r"```hex\n(.*?)```", page.read_text(), re.DOTALL)
+    assert found
+    with store._environment.reading() as reading:
+        value = bytes(reading.get(block_key(delta_prefix(1), 0)) or b"")
+    assert rows in value
+    assert value == bytes.fromhex(re.sub(r"#.*", "", found[1]))
