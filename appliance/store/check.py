@@ -1,7 +1,7 @@
 """Looking at a store that nobody uses: is everything in it what was written? Nothing is changed.
 
-To repair is to open it: `Store.open` quarantines what is damaged. Only spool blocks are left as they
-are until they are read, and named here.
+To repair is to open it: `Store.open` quarantines what is damaged. Only spool blocks are left as
+they are until they are read, and named here.
 """
 
 from __future__ import annotations

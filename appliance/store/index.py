@@ -2,16 +2,17 @@
 merged next. Pure bookkeeping; it changes only after a commit.
 
 **Why this is bounded.** Let *live* be the bytes of all bases, and *held* those of all deltas.
-A shard is due when its deltas outweigh its base `WEIGHT` times (and 64 KiB). One due shard is merged in each cut:
-at that pace merges write little, and deltas pile up to some multiple of the bases, which depends on
-how much of the state changes between two cuts. Beyond `BEHIND` times the bases merges may write a
-quarter of what the cut itself writes, beyond `FAR_BEHIND` times as much as the cut: there each byte
-merged frees several of deltas, so what is held stops growing.
-A delta lives until every shard in it has a newer base, so a cold shard with a few bytes in an old
-delta would pin it for ever. Therefore, when more bytes are dead (in deltas, superseded by a base)
-than alive, or when there are more than STORE_DELTA_MAX_COUNT deltas, the shards of the oldest delta
-are merged too, one a cut, then within the same allowance. So a store is at most about
-FAR_BEHIND + 2 times its live rows, plus a few MiB, and its start reads no more than that.
+A shard is due when its deltas outweigh its base `WEIGHT` times (and 64 KiB). One due shard is
+merged in each cut: at that pace merges write little, and deltas pile up to some multiple of the
+bases, which depends on how much of the state changes between two cuts. Beyond `BEHIND` times the
+bases merges may write a quarter of what the cut itself writes, beyond `FAR_BEHIND` times as much as
+the cut: there each byte merged frees several of deltas, so what is held stops growing.
+
+A delta lives until every shard in it, and in those before it, has a newer base, so a cold shard
+with a few bytes in an old delta would pin it for ever. Therefore, when more bytes are dead (in
+deltas, superseded by a base) than alive, or when there are more than STORE_DELTA_MAX_COUNT deltas,
+the shards of the oldest delta are merged too, one a cut, then within the same allowance. So a store
+is at most about FAR_BEHIND + 2 times its live rows, plus a few MiB, and its start reads no more.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from appliance.limits import (
 )
 from appliance.store.segment import Segment
 
-#: A shard is due when its deltas are so many times its base. With 1, the bases of rarely changing
-#: state are written as often as the state itself; with 2 half as often, for a third more on the disk.
+#: A shard is due when its deltas are so many times its base. With 1, the bases are written as often
+#: as the rows that change; with 2 half as often, for a third more on the disk.
 WEIGHT = 2
 
 #: Held deltas over bases from which merges may write more than one shard a cut.

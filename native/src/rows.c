@@ -10,7 +10,7 @@
 #include "pack.h"
 
 typedef struct {
-    uint64_t start, size;   /* of the row; a size of 0: it is not alive */
+    uint64_t start, size;    /* of the row; a size of 0: it is not alive */
     uint64_t identity, hash; /* bytes of its identity */
 } span_t;
 
@@ -93,7 +93,8 @@ static int64_t merge (merge_t *self, uint64_t size, uint32_t items, uint32_t ide
         p = skip (fate, end, items - mortal);
         if (p == NULL)
             return ROWS_MALFORMED;
-        span_t span = {(uint64_t) (start - self->data), (uint64_t) (p - start), (uint64_t) (known - start), 0};
+        span_t span = {(uint64_t) (start - self->data), (uint64_t) (p - start), (uint64_t) (known - start),
+                       0};
         span.hash = hash_bytes (start, span.identity);
         if (!take (self, &span, (uint8_t) *fate == 0xc0))
             return ROWS_NO_MEMORY;
@@ -101,7 +102,8 @@ static int64_t merge (merge_t *self, uint64_t size, uint32_t items, uint32_t ide
     return 0;
 }
 
-int64_t rows_merge (const char *data, uint64_t size, uint32_t items, uint32_t identity, uint32_t mortal, char *out) {
+int64_t rows_merge (const char *data, uint64_t size, uint32_t items, uint32_t identity, uint32_t mortal,
+                    char *out) {
     merge_t self = {.data = data};
     int64_t result = merge (&self, size, items, identity, mortal);
     if (result == 0) {

@@ -81,7 +81,9 @@ def check(folder: Path, models: list[Model]) -> list[Damage]:
     """What is there is right, and what is not there is named. A second opening finds it sound."""
     found = verify(folder)
     store = Store.open(folder, identity="worker 1")
-    assert bool(found.structure) == bool({"structure", "store"} & {one.kind for one in store.damage})
+    assert bool(found.structure) == bool(
+        {"structure", "store"} & {one.kind for one in store.damage}
+    )
     damage = list(store.damage)
     kinds = {one.kind for one in damage}
     if "store" in kinds:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import msgpack
@@ -68,10 +69,8 @@ def test_what_is_cut_off_is_refused(form: tuple[int, int, int], data: st.DataObj
 
 @given(st.binary(max_size=30))
 def test_bytes_of_any_kind_do_no_harm(data: bytes) -> None:
-    try:
+    with suppress(ValueError):
         assert len(native_merge(data, FORMS[0])) <= len(data)
-    except ValueError:
-        pass
 
 
 def test_a_table_that_grows_keeps_the_order_of_first_appearance() -> None:
