@@ -108,6 +108,9 @@ SOURCE_RETRY_MAX_S = 30.0
 #: open and then fails must not begin its waits, and its log lines, anew each time.
 SOURCE_FORGIVE_S = 10.0
 
+#: The least `settings.memory`: a flow's receive buffers and one interval's results need as much.
+MEMORY_MIN_BYTES = 1 << 20
+
 #: Blocks of a spool that are kept in memory too, so that a sink that keeps up never reads the disk.
 SPOOL_MEMORY_MAX_BYTES = 4 << 20
 

@@ -96,6 +96,12 @@ def _flow(flow: Mapping[str, Any]) -> list[str]:
     if flow["reasons"]:
         reasons = ", ".join(f"{name} {count:,}" for name, count in flow["reasons"].items())
         lines.append(f"  set aside: {reasons}")
+    memory = flow["memory"]
+    if memory["waits"]:
+        lines.append(
+            f"  memory is full: {size_words(memory['bytes'])} of "
+            f"{size_words(memory['limit'])} (settings.memory); its sources wait until there is room"
+        )
     return lines
 
 

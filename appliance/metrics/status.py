@@ -48,6 +48,12 @@ def _flow(reply: Mapping[str, Any], name: str) -> dict[str, Any]:
         "steps": [_without_flow(step) for step in _of(lane["steps"], name)],
         "sinks": [_end(sink, ends, "sink") for sink in _of(lane["sinks"], name)],
         "errors": faults.get("errors", 0),
+        "memory": {
+            "bytes": faults.get("memory_bytes", 0),
+            "limit": faults.get("memory_limit", 0),
+            "memory_full": faults.get("memory_full", 0),  # times
+            "waits": bool(faults.get("memory_waits", False)),
+        },
         "reasons": faults.get("reasons", {}),
         "last_errors": [e for e in reply.get("errors", ()) if e.get("flow") == name],
     }

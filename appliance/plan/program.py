@@ -111,6 +111,7 @@ class Compiler:
         return {
             "flow": self.plan.name,
             "commit_every": self.plan.settings.commit_every_us,
+            "memory": self.plan.settings.memory_bytes,
             "stop_on_error": self.plan.settings.on_error == "stop",
             "constants": [[slot, value] for slot, value in slots.constants],
             "layouts": layouts,

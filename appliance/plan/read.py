@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from appliance.errors import Fault
 from appliance.limits import (
+    MEMORY_MIN_BYTES,
     NAME_MAX_COUNT,
     SINK_MAX_COUNT,
     SOURCE_MAX_COUNT,
@@ -95,7 +96,7 @@ def _settings(top: Table) -> Settings:
     settings = Settings(
         table.duration("commit_every", default.commit_every_us, least_us=1_000),
         on_error,
-        table.size("memory", default.memory_bytes),
+        table.size("memory", default.memory_bytes, least=MEMORY_MIN_BYTES),
         table.choice("worker", ("shared", "own"), worker),
         table.duration("step_timeout", default.step_timeout_us, least_us=1_000),
         table.choice("clock", ("system", "event"), default.clock),

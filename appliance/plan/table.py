@@ -143,9 +143,16 @@ class Table:
 
         return self._unit(key, default, read, 'a duration such as "10s"')
 
-    def size(self, key: str, default: _T) -> int | _T:
+    def size(self, key: str, default: _T, *, least: int = 0) -> int | _T:
         """Bytes."""
-        return self._unit(key, default, units.parse_size, 'a size such as "64MiB"')
+
+        def read(text: str) -> int:
+            amount = units.parse_size(text)
+            if amount < least:
+                raise ValueError(f'"{text}" is too small; at least {units.size_text(least)}')
+            return amount
+
+        return self._unit(key, default, read, 'a size such as "64MiB"')
 
     def rate(self, key: str, default: _T) -> float | _T:
         """Events a second."""

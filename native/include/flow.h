@@ -137,6 +137,16 @@ typedef struct flow {
     bool dirty;   /* something changed since the last cut */
     int64_t commit_every_us;
 
+    /* Memory: of states, receive buffers, results that wait and the cut in flight (memory.c). */
+    uint64_t memory_limit; /* 0: none */
+    uint64_t memory_bytes; /* as last measured */
+    uint64_t memory_full;  /* times that the limit was reached */
+    bool memory_waits;     /* full now: its sources are not read */
+    bool memory_said;
+    uint64_t unmeasured;   /* bytes that have come in since it was measured */
+    uint64_t frozen_bytes; /* of the cut in flight */
+    int64_t memory_say_ns; /* when it is said again */
+
     fault_t
         fault; /* of the record at hand: one for all, as clearing one for each would cost more than the work */
 
@@ -198,6 +208,16 @@ void flow_advance (flow_t *self);
 void flow_settle (flow_t *self);
 /* Arrival-time timers; the next one due, INT64_MAX: none. */
 int64_t flow_advance_arrival (flow_t *self, int64_t now_us);
+
+/* memory.c: what the flow holds. At its limit its sources wait until it is an eighth below it; timers, closing windows
+ * and cuts go on, which lets it fall. */
+enum { MEMORY_LOW_SHARE = 8, MEMORY_LOOKS = 64 };
+#define MEMORY_SAY_EVERY_NS 60000000000
+void flow_measure (flow_t *self);
+/* After so many bytes have come in that it may have grown notably. */
+static inline bool flow_is_unmeasured (const flow_t *self) {
+    return self->unmeasured * MEMORY_LOOKS > self->memory_limit;
+}
 
 /* positions.c: how far sources and steps have got, as members of a cut's map. */
 enum { POSITIONS_MEMBERS = 4 };

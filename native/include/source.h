@@ -160,6 +160,8 @@ typedef struct source {
 void partition_process (partition_t *self, bool last);
 /* Room for at least `more` bytes behind `end` (moves the unread to the front, grows up to the frame's limit). */
 bool partition_room (partition_t *self, size_t more);
+/* Gives back what its buffer does not need now. */
+void partition_spare (partition_t *self);
 partition_t *partition_new (source_t *source, const char *name, uint32_t name_size, int fd);
 /* False: there is no memory for it, and it keeps the name it has. */
 bool partition_rename (partition_t *self, const char *name);

@@ -44,6 +44,8 @@ void window_advance (window_t *self, int64_t watermark_us, value_t *row, arena_t
                      window_emit_fn *emit, void *context);
 
 uint64_t window_bytes (const window_t *self);
+/* Give back what is only kept for windows to come. */
+void window_spare (window_t *self);
 uint64_t window_keys (const window_t *self); /* open (key, window) pairs */
 
 bool window_is_global (const window_t *self);

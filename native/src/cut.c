@@ -99,6 +99,8 @@ static bool give_up (lane_t *self) {
     self->cut_retry_ns = self->now_ns + CUT_RETRY_NS;
     buffer_free (&self->blocks);
     buffer_free (&self->section.rows);
+    for (uint32_t f = 0; f < self->flow_count; f++)
+        self->flows[f]->frozen_bytes = 0;
     return false;
 }
 
@@ -110,8 +112,11 @@ bool lane_cut_freeze (lane_t *self) {
     self->blocks.size = 0;
     bool good =
         buffer_room (&self->blocks, self->blocks_size) && pack_write_list (&self->blocks, self->flow_count);
-    for (uint32_t i = 0; i < self->flow_count && good; i++)
+    for (uint32_t i = 0; i < self->flow_count && good; i++) {
+        size_t before = self->blocks.size;
         good = freeze_flow (self->flows[i], &self->blocks);
+        self->flows[i]->frozen_bytes = self->blocks.size - before;
+    }
     for (uint32_t i = 0; i < self->flow_count && good; i++)
         good = freeze_python (self->flows[i], &rows);
     if (!good)
@@ -194,6 +199,8 @@ void lane_cut_committed (lane_t *self, uint64_t cut) {
     if (!self->cut_in_flight || cut != self->cut)
         return;
     self->cut_in_flight = false;
+    for (uint32_t f = 0; f < self->flow_count; f++)
+        self->flows[f]->frozen_bytes = 0;
     for (uint32_t f = 0; f < self->flow_count; f++)
         for (uint32_t i = 0; i < self->flows[f]->sink_count; i++)
             sink_release (&self->flows[f]->sinks[i]);

@@ -138,7 +138,7 @@ void lane_gil_drop (lane_t *self) {
 }
 
 static void push_back (flow_t *flow) {
-    uint64_t full = 0;
+    uint64_t full = flow->memory_waits ? UINT64_MAX : 0;
     for (uint32_t i = 0; i < flow->sink_count; i++)
         if (flow->sinks[i].full)
             full |= flow->sinks[i].sources;
@@ -157,7 +157,10 @@ void lane_flush (lane_t *self) {
                 sink_flush (&flow->sinks[i]);
                 flushed = true;
             }
-        if (flushed)
+        bool waited = flow->memory_waits;
+        if (unlikely (flow_is_unmeasured (flow)))
+            flow_measure (flow);
+        if (flushed || waited != flow->memory_waits)
             push_back (flow);
     }
     if (self->cut_encoding)
@@ -327,22 +330,24 @@ static int64_t tick_cut (lane_t *self) {
     return self->cut_at_ns;
 }
 
-/* What the states take, for the metrics. */
 static void measure (lane_t *self) {
     for (uint32_t f = 0; f < self->flow_count; f++)
-        for (uint32_t i = 0; i < self->flows[f]->op_count; i++) {
-            op_t *op = &self->flows[f]->ops[i];
-            uint64_t bytes = op->window    ? window_bytes (op->window)
-                             : op->running ? running_bytes (op->running)
-                                           : 0;
-            __atomic_store_n (&op->bytes, bytes, __ATOMIC_RELAXED);
-        }
+        flow_measure (self->flows[f]);
     self->measure_ns = self->now_ns + MEASURE_EVERY_NS;
+}
+
+static bool is_waiting (const lane_t *self) {
+    for (uint32_t f = 0; f < self->flow_count; f++)
+        if (self->flows[f]->memory_waits)
+            return true;
+    return false;
 }
 
 /* Timers; the next moment at which one is due. */
 static int64_t tick (lane_t *self) {
     int64_t next = INT64_MAX;
+    if (self->clock_given || self->now_ns >= self->measure_ns || is_waiting (self))
+        measure (self);
     for (uint32_t f = 0; f < self->flow_count; f++)
         next = earlier (next, tick_flow (self, self->flows[f]));
     next = earlier (next, tick_cut (self));
@@ -482,8 +487,6 @@ int lane_turn (lane_t *self) {
         handle (self, &events[i]);
     self->more = read_files (self) || self->more; /* or a source has just been let on */
     self->next_ns = tick (self);
-    if (self->clock_given || self->now_ns >= self->measure_ns)
-        measure (self);
     if (self->gil_held)
         lane_gil_drop (self); /* before it waits */
     return ending (self);

@@ -72,7 +72,11 @@ static bool put_step (buffer_t *out, const flow_t *flow, const step_t *step) {
 }
 
 static bool put_flow_errors (buffer_t *out, const flow_t *flow) {
-    bool good = pack_write_map (out, 4) && put_label (out, "flow", flow->name, flow->name_size) &&
+    bool good = pack_write_map (out, 8) && put_label (out, "flow", flow->name, flow->name_size) &&
+                put_value (out, "memory_limit", flow->memory_limit) &&
+                put_count (out, "memory_bytes", &flow->memory_bytes) &&
+                put_count (out, "memory_full", &flow->memory_full) &&
+                put_value (out, "memory_waits", flow->memory_waits) &&
                 put_count (out, "errors", &flow->error_count) &&
                 put_count (out, "unwritten", &flow->error_failures) && put_name (out, "reasons");
     uint32_t reasons = 0;

@@ -126,6 +126,28 @@ static void shrink (partition_t *self) {
     }
 }
 
+void partition_spare (partition_t *self) {
+    if (!self->data)
+        return;
+    self->read_size = READ_MIN;
+    shrink (self);
+    size_t capacity = READ_MIN;
+    while (capacity < self->end - self->start)
+        capacity *= 2;
+    if (!self->data || capacity >= self->capacity)
+        return;
+    memmove (self->data, self->data + self->start, self->end - self->start);
+    self->base += self->start;
+    self->end -= self->start;
+    self->start = 0;
+    char *data = realloc (self->data, capacity + DECODE_SLACK);
+    if (!data)
+        return;
+    memset (data + capacity, 0, DECODE_SLACK);
+    self->data = data;
+    self->capacity = capacity;
+}
+
 static void refuse (partition_t *self) {
     self->source->errors++;
     flow_error (self->source->flow, NULL, NULL);

@@ -491,6 +491,8 @@ static bool load (loader_t *self, const value_t *document) {
     flow->name = get_text (self, document, "flow", &flow->name_size);
     flow->stop_on_error = get_bool (self, document, "stop_on_error");
     flow->commit_every_us = get_int (self, document, "commit_every", 1000000);
+    int64_t memory = get_int (self, document, "memory", 0);
+    flow->memory_limit = memory > 0 ? (uint64_t) memory : 0;
     load_row (self, document);
     if (self->good)
         load_layouts (self, document);

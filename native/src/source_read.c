@@ -184,6 +184,7 @@ void partition_got (partition_t *self, size_t count) {
     lane->received = clock_ticks();
     self->end += count;
     self->source->bytes += count;
+    self->source->flow->unmeasured += count;
     heard (self);
     partition_process (self, false);
     lane_flush (lane);
@@ -200,6 +201,7 @@ static void read_datagrams (partition_t *self) {
         lane->received = clock_ticks();
         self->end += (size_t) count;
         self->source->bytes += (uint64_t) count;
+        self->source->flow->unmeasured += (uint64_t) count;
         heard (self);
         /* A datagram is whole: its last line needs no newline, and nothing of it waits for the next. */
         partition_process (self, true);

@@ -140,6 +140,12 @@ static void destroy_list (pane_t *pane) {
     }
 }
 
+void window_spare (window_t *self) {
+    destroy_list (self->free_panes);
+    self->free_panes = NULL;
+    self->free_count = 0;
+}
+
 void window_free_panes (window_t *self) {
     for (uint32_t i = 0; i < self->count; i++) {
         free_rows (self, self->panes[self->first + i]);
