@@ -51,13 +51,15 @@ static void say (flow_t *self, bool full) {
     if (full && lane->now_ns < self->memory_say_ns)
         return;
     if (full)
-        lane_log (lane, 30,
-                  "flow %.*s: memory_full: %llu of %llu bytes are in use; its sources wait until there is room "
-                  "(settings.memory)",
-                  (int) self->name_size, self->name, (unsigned long long) self->memory_bytes,
-                  (unsigned long long) self->memory_limit);
+        lane_log (
+            lane, 30,
+            "flow %.*s: memory_full: %llu of %llu bytes are in use; its sources wait until there is room "
+            "(settings.memory)",
+            (int) self->name_size, self->name, (unsigned long long) self->memory_bytes,
+            (unsigned long long) self->memory_limit);
     else if (self->memory_said)
-        lane_log (lane, 20, "flow %.*s: there is room in its memory again", (int) self->name_size, self->name);
+        lane_log (lane, 20, "flow %.*s: there is room in its memory again", (int) self->name_size,
+                  self->name);
     self->memory_said = full;
     self->memory_say_ns = lane->now_ns + MEMORY_SAY_EVERY_NS;
 }

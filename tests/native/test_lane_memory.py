@@ -1,4 +1,4 @@
-"""`settings.memory`: a flow that holds as much as it may reads nothing more, and goes on when it holds less."""
+"""`settings.memory`: a flow that holds as much as it may reads nothing more until it holds less."""
 
 from __future__ import annotations
 
