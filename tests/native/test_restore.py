@@ -414,7 +414,7 @@ def test_damage_is_never_more_than_a_message(what: str) -> None:
     chance = random.Random(7)
     packed = saved.positions.pack()
     refused = 0
-    for _ in range(300):
+    for _ in range(100):
         damaged = dict(rows)
         document = packed
         if what == "positions":
@@ -423,7 +423,7 @@ def test_damage_is_never_more_than_a_message(what: str) -> None:
             op = chance.choice(list(rows))
             damaged[op] = damage(rows[op], chance)
         refused += not restores(document, damaged)
-    assert refused > 30
+    assert refused > 10
 
 
 def damage(data: bytes, chance: random.Random) -> bytes:

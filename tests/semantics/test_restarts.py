@@ -16,7 +16,7 @@ from semantics.strategies import examples
 PYTHON = st.one_of(st.sampled_from(STEPS), st.sampled_from(STEPS), strategies.window_tables())
 
 
-@examples(80)
+@examples(24)
 @given(st.data())
 def test_a_restart_after_every_piece_does_not_show(data: Any) -> None:
     made = data.draw(strategies.flows())
@@ -24,7 +24,7 @@ def test_a_restart_after_every_piece_does_not_show(data: Any) -> None:
     assert_restarts_do_not_show(made.plan, by_events(pieces))
 
 
-@examples(60)
+@examples(20)
 @given(st.data())
 def test_restarts_between_cuts_repeat_what_no_cut_has(data: Any) -> None:
     made = data.draw(strategies.flows())
@@ -34,7 +34,7 @@ def test_restarts_between_cuts_repeat_what_no_cut_has(data: Any) -> None:
     assert_restarts_do_not_show(made.plan, pieces, every, restarts)
 
 
-@examples(60)
+@examples(20)
 @given(st.data())
 def test_s11_states_and_timers_of_python_steps_survive(data: Any) -> None:
     made = data.draw(strategies.flows(PYTHON, steps_max=3))
