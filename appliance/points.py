@@ -18,7 +18,6 @@ POINTS = (
     "create.after",
     "epoch.before",
     "epoch.after",
-    "freeze.before",
     "freeze.after",
     "transaction.before",
     "merge.before",
@@ -43,7 +42,7 @@ RULES = {
     "numbers-restored": "numbers of results begin at 1 again after a restart",
     "epoch-raised": "a restart keeps the epoch of the run before",
     "unfinished-kept": "an unfinished frame is lost with a restart",
-    "merge-committed": "a base is merged from live memory, ahead of the cut",
+    "merge-committed": "where a merge is due, rows are there for it ahead of their positions",
 }
 
 _crash_at, _, _count = os.environ.get("BETTONG_CRASH_AT", "").partition(":")

@@ -20,7 +20,7 @@ from appliance.plan.logical import PythonStep
 from appliance.plan.signature import address_signature, state_signatures
 from appliance.store import Commit, Store
 from appliance.worker.block import Block, BlockDamaged
-from appliance.worker.cut_form import SinkRestore
+from appliance.worker.cut_form import PartitionCut, SinkRestore
 from appliance.worker.durable import Durable
 from appliance.worker.job import Job
 from appliance.worker.lane import Lane
@@ -388,8 +388,7 @@ def _restore_lane(
     if positions is None:
         return
     if points.is_broken("unfinished-kept"):
-        cut_off = (replace(one, unfinished=b"") for one in positions.partitions)
-        positions = replace(positions, partitions=tuple(cut_off))
+        positions = replace(positions, partitions=tuple(map(_cut_off, positions.partitions)))
     document = replace(positions, sinks=tuple(_pending(store, durable, log))).pack()
     lane.restore(index, document)
     count = 0
@@ -400,6 +399,12 @@ def _restore_lane(
         lane.restore_rows(index, op, part.rows)
         count += len(part.rows)
     log.info("resumed", flow=flow.name, cut=store.cut, epoch=record.epoch, state_bytes=count)
+
+
+def _cut_off(one: PartitionCut) -> PartitionCut:
+    """Without its unfinished frame, as if its source had been read up to a whole one."""
+    read, _, _, _ = one.frame
+    return replace(one, unfinished=b"", frame=(read, 0, False, 0))
 
 
 def _pending(store: Store, durable: Durable, log: Logger) -> Iterator[SinkRestore]:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from crash.workers import Nursery, nursery
+
 
 @pytest.fixture
 def quick_path() -> Iterator[Path]:
@@ -16,3 +18,9 @@ def quick_path() -> Iterator[Path]:
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
         yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def workers() -> Iterator[Nursery]:
+    with nursery() as made:
+        yield made
