@@ -20,6 +20,7 @@ EVENTS_PER_MS = 10
 DISORDER_MS = 2_000
 START_MS = 1_700_000_000_000
 SEED = 20260
+PASSING_BYTES = 100
 
 # A new number when what is generated changes, so that no old file is taken for it.
 VERSION = 1
@@ -37,6 +38,28 @@ def folder() -> Path:
 def sensors(count: int = EVENTS) -> Path:
     """The sensors job's lines."""
     return made(f"sensors-{count}-v{VERSION}.jsonl", lambda: sensor_lines(count))
+
+
+def sensors_for(copies: int) -> Path:
+    """The sensors job's lines so many times over, each time a day and more later."""
+    return made(f"sensors-{copies}x{EVENTS}-v{VERSION}.jsonl", lambda: later_lines(copies))
+
+
+def keyed(keys: int, count: int) -> Path:
+    """Readings within some minutes of so many devices, each at least once if `count` allows it."""
+    name = f"keyed-{keys}-{count}-v{VERSION}.jsonl"
+    return made(name, lambda: keyed_lines(keys, count))
+
+
+def probe() -> Path:
+    """One reading that has nothing to do with the others."""
+    line = f'{{"device":"probe","ts":{START_MS},"temp":0,"hum":0,"status":"probe"}}\n'
+    return made(f"probe-v{VERSION}.jsonl", lambda: iter([line.encode()]))
+
+
+def passing(count: int) -> Path:
+    """Lines of 100 bytes."""
+    return made(f"passing-{count}-v{VERSION}.txt", lambda: passing_lines(count))
 
 
 def celsius(count: int = EVENTS) -> Path:
@@ -70,6 +93,34 @@ def sensor_lines(count: int) -> Iterator[bytes]:
                 f'"status":"{status}"}}\n'
             )
         yield "".join(lines).encode()
+
+
+def later_lines(copies: int) -> Iterator[bytes]:
+    """Times begin with 170000 or, of those before START_MS, with 169999."""
+    for copy in range(copies):
+        with sensors().open("rb") as file:
+            while lines := file.readlines(1 << 20):
+                chunk = b"".join(lines)
+                for first in (170_000, 169_999):
+                    chunk = chunk.replace(b'"ts":%d' % first, b'"ts":%d' % (first + 10 * copy))
+                yield chunk
+
+
+def keyed_lines(keys: int, count: int) -> Iterator[bytes]:
+    draw = random.Random(SEED)
+    order = draw.sample(range(keys), keys)
+    for first in range(0, count, 10_000):
+        yield "".join(
+            f'{{"device":"d{order[index % keys]:06d}","ts":{START_MS + index // EVENTS_PER_MS},'
+            f'"temp":{20 + draw.random():.2f},"hum":40.1,"status":"ok"}}\n'
+            for index in range(first, min(first + 10_000, count))
+        ).encode()
+
+
+def passing_lines(count: int) -> Iterator[bytes]:
+    for first in range(0, count, 10_000):
+        last = min(first + 10_000, count)
+        yield b"".join(b"%0*d\n" % (PASSING_BYTES - 1, index) for index in range(first, last))
 
 
 def celsius_frames(count: int) -> Iterator[bytes]:

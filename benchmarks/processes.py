@@ -15,15 +15,17 @@ from pathlib import Path
 PATIENCE_S = 120.0
 QUIET_S = 0.6  # CPU time that stands still for this long means: done
 POLL_S = 0.02
+SECTOR_BYTES = 512  # what the kernel counts writes in, whatever the disk
 
 
 @dataclass(frozen=True)
 class Cost:
     """One finished child with all it waited for: `cpu_s` user and system, `rss_bytes` the peak of
-    its largest process."""
+    its largest process, `written_bytes` what it made the page cache write to a disk."""
 
     cpu_s: float
     rss_bytes: int
+    written_bytes: int
 
 
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
@@ -42,7 +44,8 @@ def run(command: Sequence[str], extra: Mapping[str, str] | None = None) -> Cost:
     child.stderr.close()
     if child.returncode:
         raise subprocess.CalledProcessError(child.returncode, command, stderr=said)
-    return Cost(usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+    cpu = usage.ru_utime + usage.ru_stime
+    return Cost(cpu, usage.ru_maxrss * 1024, usage.ru_oublock * SECTOR_BYTES)
 
 
 @contextlib.contextmanager
@@ -86,6 +89,18 @@ def rss_peak_bytes(pid: int) -> int:
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
     return 0
+
+
+def rss_bytes(pid: int, without: str) -> int:
+    """What a process has in memory now, without what it maps of files of that name."""
+    total, counts = 0, True
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        words = line.split()
+        if "-" in words[0]:
+            counts = not words[-1].endswith(f"/{without}")
+        elif words[0] == "Rss:" and counts:
+            total += int(words[1]) * 1024
+    return total
 
 
 def free_port() -> int:

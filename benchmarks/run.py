@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import date
 
+import durability
 import link
 import measures
 import python_step
@@ -31,6 +32,12 @@ MEASURES: dict[str, Callable[[], Iterator[Row]]] = {
     "echo": measures.socket_to_socket,
     "start": measures.starting,
     "link": link.link,
+    "cuts": durability.cuts,
+    "pauses": durability.pauses,
+    "disk": durability.disk,
+    "passing": durability.passing,
+    "restart": durability.restart,
+    "memory": durability.memory,
 }
 
 PAGE = """\
