@@ -21,6 +21,18 @@ class BlockDamaged(ValueError):
     """Bytes that are no block of ours."""
 
 
+_LIST_OF_7 = b"\x97"
+
+
+def _bin_head(size: int) -> bytes:
+    """What msgpack has before so many bytes: the shortest form."""
+    if size < 1 << 8:
+        return b"\xc4" + size.to_bytes(1, "big")
+    if size < 1 << 16:
+        return b"\xc5" + size.to_bytes(2, "big")
+    return b"\xc6" + size.to_bytes(4, "big")
+
+
 @dataclass(frozen=True)
 class Block:
     """`data`: the results. Of a placed sink as they will stand there, from the byte `place` on; of
@@ -42,12 +54,10 @@ class Block:
 
     def pack(self) -> bytes:
         first = [[shard, number] for shard, number in (self.first or {}).items()]
-        packed = msgpack.packb(
-            [self.made_s, self.place, self.stream, self.epoch, first, self.shards, self.data],
-            use_bin_type=True,
-        )
-        assert isinstance(packed, bytes)
-        return packed
+        # The data is copied once, not through the packer: it may be some megabytes.
+        items = [self.made_s, self.place, self.stream, self.epoch, first, self.shards]
+        head = b"".join(map(msgpack.packb, items))
+        return b"".join((_LIST_OF_7, head, _bin_head(len(self.data)), self.data))
 
     @classmethod
     def unpack(cls, packed: bytes) -> Block:

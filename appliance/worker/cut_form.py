@@ -156,12 +156,9 @@ class FlowPositions:
 
 def unpack_cut(blocks: bytes) -> tuple[FlowCut, ...]:
     """The flows of a cut. BettongError when it is none."""
-    unpacker = msgpack.Unpacker(max_buffer_size=CUT_MAX_BYTES, **_limits(len(blocks)))
     try:
-        unpacker.feed(blocks)
-        flows, later = unpacker.unpack(), unpacker.unpack()
-        if unpacker.tell() != len(blocks):
-            raise _wrong("a cut", "there is more behind it")
+        flows, rest = _first(blocks)
+        later = msgpack.unpackb(rest, **_limits(len(rest)))
         python: dict[int, list[Section]] = {}
         for items in _list(later, "sections"):
             flow, *rest = _items(items, 6, "a section")
@@ -189,6 +186,15 @@ def unpack_positions(packed: bytes) -> FlowPositions:
         raise _wrong("a flow's positions", f"{error} is missing") from error
     except (ValueError, msgpack.exceptions.UnpackException) as error:
         raise _wrong("a flow's positions", str(error) or type(error).__name__) from error
+
+
+def _first(blocks: bytes) -> tuple[Any, bytes]:
+    """The first value, and what is behind it. An Unpacker would copy all of it before it begins."""
+    try:
+        msgpack.unpackb(blocks, **_limits(len(blocks)))
+    except msgpack.exceptions.ExtraData as found:
+        return found.unpacked, found.extra
+    raise ValueError("there is nothing behind the flows")
 
 
 # ---- the parts ----
