@@ -157,8 +157,8 @@ class FlowPositions:
 def unpack_cut(blocks: bytes) -> tuple[FlowCut, ...]:
     """The flows of a cut. BettongError when it is none."""
     try:
-        flows, rest = _first(blocks)
-        later = msgpack.unpackb(rest, **_limits(len(rest)))
+        flows, behind = _first(blocks)
+        later = msgpack.unpackb(behind, **_limits(len(behind)))
         python: dict[int, list[Section]] = {}
         for items in _list(later, "sections"):
             flow, *rest = _items(items, 6, "a section")
