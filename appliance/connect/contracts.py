@@ -63,7 +63,8 @@ class Batch:
 
     A record's number counts those of its shard: `first` gives the number of the first record of
     each shard in this batch, `shards` the shard of each record, a byte each. Numbers that are
-    missing before `first` are results that were given up: a recorded gap.
+    missing before `first` are results that were given up: a recorded gap. `first` may also name
+    shards that have no record here.
     """
 
     stream: bytes

@@ -155,8 +155,8 @@ class Sender:
         if not self.is_open or self.is_waiting or len(self._marks) >= LINK_UNCONFIRMED_MAX_COUNT:
             return False
         end = self._checked(batch)
-        for shard in end:
-            self._skip_to(shard, batch.first[shard])
+        for shard, first in batch.first.items():
+            self._skip_to(shard, first)
         is_known = any(batch.first[shard] < self._next[shard] for shard in end)
         self._messages = self._cut_up(self._without_known(batch) if is_known else batch)
         self._memory.made(end)

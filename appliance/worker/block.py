@@ -89,10 +89,11 @@ class Block:
             raise BlockDamaged("a spool block's records and shards do not fit together")
         return found
 
-    def batch(self) -> Batch:
-        """For a sink that keeps numbers."""
+    def batch(self, *, whole: bool) -> Batch:
+        """For a sink that keeps numbers. `whole`: it does not follow the one sent before, so that
+        what was given up of shards without a record in this block is told as well."""
         known = self.first or {}
-        first = {shard: known[shard] for shard in sorted(set(self.shards))}
+        first = {shard: known[shard] for shard in sorted(known if whole else set(self.shards))}
         return Batch(self.stream, self.epoch, first, self.shards, self.records())
 
 

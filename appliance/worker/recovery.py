@@ -339,7 +339,12 @@ def _restore_spools(store: Store, one: Recovered, lane: Lane, index: int, log: L
         def press(full: bool, sink: int = end.index) -> None:
             lane.mail_spool(index, sink, full)
 
-        spool = Spool(durable.name, end.name, store, planned.spool, press)
+        def gives_up(sink: str = end.name) -> None:
+            log.warning(
+                "a spool is full: its oldest results are given up", flow=durable.name, sink=sink
+            )
+
+        spool = Spool(durable.name, end.name, store, planned.spool, press, gives_up)
         info = store.spool(durable.name, end.name)
         spool.restore(info.first_seq, info.next_seq, info.bytes)
         _look_at_oldest(store, one, end, spool, log)

@@ -63,6 +63,7 @@ class SenderThread(threading.Thread):
         self.done = threading.Event()
         self._open = False
         self._at = 0  # the next block to send
+        self._written = -1  # the last one sent since `open`
         # Not yet arrived: (seq, bytes, whether it was written; a damaged one never is).
         self._sent: deque[tuple[int, int, bool]] = deque()
         self._sent_bytes = 0
@@ -135,7 +136,8 @@ class SenderThread(threading.Thread):
                 self._spool.drop(seq, len(packed))
                 return False
             points.reach("send.before")
-            self._write(block)
+            self._write(block, follows=seq == self._written + 1)
+            self._written = seq
         except BlockDamaged as error:
             self.damaged += 1
             written = False
@@ -148,7 +150,7 @@ class SenderThread(threading.Thread):
             self._arrived(len(self._sent))
         return False
 
-    def _write(self, block: Block) -> None:
+    def _write(self, block: Block, *, follows: bool) -> None:
         connector: Any = self._end.connector
         if self._is_placed:
             connector.write_at(block.place, block.data)
@@ -157,7 +159,7 @@ class SenderThread(threading.Thread):
         if self._spool.count > SPOOL_LIVE_COUNT:
             self._leaving.wait(self._rate.wait_s(len(records)))
         if isinstance(connector, connect.Numbered):
-            connector.write_batch(block.batch())
+            connector.write_batch(block.batch(whole=not follows))
         elif records:
             connector.write(records)
         self.sent_records += len(records)
@@ -220,6 +222,7 @@ class SenderThread(threading.Thread):
         connector.open(self._resume)
         self._open = True
         self._confirmed = 0
+        self._written = -1
         self._sent.clear()
         self._sent_bytes = 0
         self._at = self._spool.first

@@ -29,7 +29,8 @@ class Spool:
     """The sequence of one sink. `add` and `take_trim` are the committer's, `next` and `delivered`
     its sender's.
 
-    `pressure(full)` is called when the spool reaches its bound and when there is room again.
+    `pressure(full)` is called when the spool reaches its bound and when there is room again;
+    `gives_up()` when it begins to drop what is oldest, once until something has arrived again.
     """
 
     def __init__(
@@ -39,11 +40,14 @@ class Spool:
         blocks: Blocks,
         bounds: Bounds,
         pressure: Callable[[bool], None] = lambda full: None,
+        gives_up: Callable[[], None] = lambda: None,
     ) -> None:
         self.flow, self.sink = flow, sink
         self._blocks = blocks
         self._bounds = bounds
         self._pressure = pressure
+        self._gives_up = gives_up
+        self._giving_up = False
         self._changed = threading.Condition()
         self._first = 1  # the oldest block that is not delivered
         self._next = 1
@@ -76,10 +80,15 @@ class Spool:
             self._memory_bytes += len(block)
             while self._memory_bytes > SPOOL_MEMORY_MAX_BYTES:
                 self._memory_bytes -= len(self._memory.popleft())
+            before = self.dropped
             if self._bounds.when_full == "drop_oldest":
                 while self.bytes > self._bounds.max_bytes and self.count > 1:
                     self._drop_first()
+            begins = self.dropped > before and not self._giving_up
+            self._giving_up |= begins
             self._changed.notify_all()
+        if begins:
+            self._gives_up()
         self._press()
 
     def take_trim(self) -> int | None:
@@ -123,6 +132,7 @@ class Spool:
         with self._changed:
             if self._first == seq:  # else it was dropped while it was on its way
                 self._forget_first(size)
+                self._giving_up = False
             self._changed.notify_all()
         self._press()
 

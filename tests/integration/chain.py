@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from integration.processes import Running, eventually, is_alive, start, status_of
+from appliance.supervisor.admin import ask_status
+from integration.processes import Running, eventually, is_alive, start
 from unit.ports import free_port
 
 BOX = """
@@ -110,10 +112,15 @@ class Node:
         self.before.append(self.now)
         return self.now
 
-    def wait_dead(self) -> None:
-        """Until it has crashed."""
+    def is_dead(self, within_s: float) -> bool:
+        """Whether it has crashed by then."""
         assert self.now is not None
-        assert self.now.end() == -9, self.now.log
+        try:
+            code = self.now.process.wait(within_s)
+        except subprocess.TimeoutExpired:
+            return False
+        assert code == -9, self.now.log
+        return True
 
     def kill(self) -> None:
         """As a power cut: without a word."""
@@ -129,7 +136,9 @@ class Node:
 
     def end(self, role: str, name: str) -> dict[str, Any]:
         """What `status` says of one source or sink."""
-        (flow,) = status_of(self.folder, "--data", "data")["flows"]
+        status = ask_status(self.folder / "data")
+        assert status is not None, "it runs"
+        (flow,) = status["flows"]
         (found,) = [end for end in flow[f"{role}s"] if end["name"] == name]
         assert isinstance(found, dict)
         return found
@@ -157,6 +166,14 @@ class Chain:
         with self.input.open("a") as out:
             out.write(readings(self.rounds, rounds))
         self.rounds += rounds
+
+    def feed_until_dead(self, node: Node) -> None:
+        """Results keep coming until the point is reached at which it ends."""
+        for _ in range(60):
+            self.feed()
+            if node.is_dead(within_s=1.0):
+                return
+        raise AssertionError(f"it never reaches that point: {node.said('')}")
 
     def in_file(self) -> list[Window]:
         path = self.centre.folder / "out.jsonl"
