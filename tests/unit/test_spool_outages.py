@@ -1,0 +1,245 @@
+"""A spool, its store and its sender through outages of every kind: each result arrives once, and
+what does not was given up and is told as a gap; then a week's worth of cuts."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgpack
+from hypothesis import given
+from hypothesis import strategies as st
+
+from appliance.connect import Batch, Later, Resume
+from appliance.limits import SPOOL_MEMORY_MAX_BYTES
+from appliance.logs import Logger
+from appliance.plan.logical import Spool as Bounds
+from appliance.store import Commit, SpoolBlock, Store
+from appliance.worker.block import Block, number
+from appliance.worker.opening import OpenEnd
+from appliance.worker.senders import SenderThread
+from appliance.worker.spool import Spool
+
+STREAM = b"s" * 16
+
+
+def packed(shards: bytes, following: dict[int, int]) -> bytes:
+    """A block of a record for each shard; a record says its shard and number."""
+    first = number(shards, following)
+    numbers = dict(first)
+    records = []
+    for shard in shards:
+        records.append(b"%d:%d" % (shard, numbers[shard]))
+        numbers[shard] += 1
+    data = b"".join(msgpack.packb(record) for record in records)
+    return Block(data, 0, -1, STREAM, 1, shards, first).pack()
+
+
+@dataclass
+class Receiver:
+    """What keeps numbers with what it did; it outlives every sink and every run."""
+
+    next: dict[int, int] = field(default_factory=dict)
+    applied: list[bytes] = field(default_factory=list)
+    lost: dict[int, set[int]] = field(default_factory=dict)
+
+    def apply(self, batch: Batch) -> None:
+        for shard, first in batch.first.items():
+            gone = range(self.next.get(shard, 1), first)
+            self.lost.setdefault(shard, set()).update(gone)
+            self.next[shard] = max(self.next.get(shard, 1), first)
+        at = dict(batch.first)
+        for shard, record in zip(batch.shards, batch.records, strict=True):
+            assert record == b"%d:%d" % (shard, at[shard]), "the same under the same number"
+            if at[shard] == self.next[shard]:
+                self.applied.append(record)
+                self.next[shard] += 1
+            at[shard] += 1
+            assert at[shard] <= self.next[shard], "a number that is missing was told"
+
+
+class Scripted:
+    """A sink that does what its script says, step by step, and at its end what `at_end` does."""
+
+    def __init__(self, receiver: Receiver, script: Sequence[str]) -> None:
+        self._receiver = receiver
+        self._script: Iterator[str] = iter(script)
+        self.at_end = lambda: None
+        self._broken = False
+        self._arrived = self._seen = 0
+
+    def _step(self) -> str:
+        step = next(self._script, "")
+        if not step:
+            self.at_end()
+        return step
+
+    def open(self, resume: Resume) -> None:
+        self._broken = False
+        self._arrived = self._seen = 0
+        if self._step() == "fail":
+            raise ConnectionError("it is not there")
+
+    def write_batch(self, batch: Batch) -> None:
+        step = self._step()
+        if step == "later":
+            raise Later("no room")
+        if self._broken or step == "fail":
+            raise ConnectionError("it has gone")
+        if step == "lost":  # taken, and lost on the way: nothing after it arrives
+            self._broken = True
+            return
+        self._receiver.apply(batch)
+        self._arrived += 1
+
+    def confirmed(self) -> int:
+        step = self._step()
+        if self._broken or step == "fail":
+            raise ConnectionError("it has gone")
+        if step != "later":
+            self._seen = self._arrived - (step == "lost" and self._arrived > self._seen)
+        return self._seen
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass
+class Disk:
+    """What a store keeps of one sink."""
+
+    blocks: dict[int, bytes] = field(default_factory=dict)
+    first: int = 1
+    next: int = 1
+
+    def read_block(self, flow: str, sink: str, seq: int) -> bytes | None:
+        return self.blocks.get(seq)
+
+    def append(self, block: bytes) -> int:
+        self.blocks[self.next] = block
+        self.next += 1
+        return self.next - 1
+
+    def trim(self, spool: Spool) -> None:
+        seq = spool.take_trim()
+        if seq is not None:
+            for old in range(self.first, seq + 1):
+                del self.blocks[old]
+            self.first = seq + 1
+            spool.trimmed(seq)
+
+    def spool(self, bounds: Bounds) -> Spool:
+        spool = Spool("flow", "out", self, bounds)
+        spool.restore(self.first, self.next, sum(map(len, self.blocks.values())))
+        return spool
+
+
+class Impatient(threading.Event):
+    def wait(self, timeout: float | None = None) -> bool:
+        return self.is_set()
+
+
+def run(spool: Spool, connector: Any, bounds: Bounds, *, to_the_end: bool) -> None:
+    """A sender until all has arrived, or until its sink's script is over: as if it were cut off."""
+    end = OpenEnd("flow", "out", 0, "own", connector, None, spooled=True)
+    with open(os.devnull, "wb") as nowhere:
+        log = Logger("worker", fd=nowhere.fileno())
+        sender = SenderThread(end, spool, bounds, Resume(stream=STREAM, epoch=1), log)
+        sender._leaving = Impatient()
+        if not to_the_end:
+            connector.at_end = sender._leaving.set
+        sender.finish()
+        sender.run()
+
+
+STEPS = st.lists(st.sampled_from(["ok", "ok", "ok", "fail", "later", "lost"]), max_size=12)
+BLOCKS = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=5).map(bytes), max_size=5)
+PHASES = st.lists(st.tuples(BLOCKS, STEPS, st.booleans(), st.booleans()), max_size=6)
+
+
+@given(PHASES, st.sampled_from(["block", "drop_oldest"]))
+def test_whatever_happens_each_result_arrives_once_or_is_told_as_lost_S21(
+    phases: list[tuple[list[bytes], list[str], bool, bool]], when_full: str
+) -> None:
+    """In each phase blocks are committed and a sink meets its script; then what has arrived is let
+    go of in the store or not, and the run is cut off or goes on."""
+    bounds = Bounds(max_bytes=200, when_full=when_full)
+    disk, receiver = Disk(), Receiver()
+    spool = disk.spool(bounds)
+    following: dict[int, int] = {}
+    dropped = 0
+    for blocks, script, trims, restarts in phases:
+        for shards in blocks:
+            block = packed(shards, following)
+            spool.add(disk.append(block), block)
+        run(spool, Scripted(receiver, script), bounds, to_the_end=False)
+        if trims:
+            disk.trim(spool)
+        if restarts:
+            dropped += spool.dropped
+            spool = disk.spool(bounds)
+    last = packed(b"\0", following)
+    spool.add(disk.append(last), last)
+    run(spool, Scripted(receiver, ()), bounds, to_the_end=True)
+    assert spool.is_empty and spool.bytes == 0
+    disk.trim(spool)
+    assert not disk.blocks
+    assert receiver.next == following, "of every shard, all is there or told as lost"
+    assert len(set(receiver.applied)) == len(receiver.applied)
+    got: dict[int, list[int]] = {shard: [] for shard in following}
+    for record in receiver.applied:
+        shard, n = map(int, record.split(b":"))
+        got[shard].append(n)
+    for shard, end in following.items():
+        gone = receiver.lost.get(shard, set())
+        assert got[shard] == [n for n in range(1, end) if n not in gone]
+    if not dropped and not spool.dropped:
+        assert not any(receiver.lost.values())
+
+
+#: Blocks of a virtual week; one a second would be 604,800. The longer form makes a day of them.
+CUTS = 86_400 if os.environ.get("BETTONG_SOAK") == "1" else 4_000
+TOGETHER = 40  # in one transaction: many syncs would take as long as a week
+
+
+def test_a_week_of_cuts_waits_on_the_disk_and_not_in_memory(tmp_path: Path) -> None:
+    """Then everything arrives, in order, and the store has room again."""
+    store = Store.open(tmp_path / "store", identity="week")
+    store.commit(Commit((), {"flow": b"record"}, (), {}))
+    spool = Spool("flow", "out", store, Bounds())
+    following: dict[int, int] = {}
+    size = 0
+    text = bytes(4096)
+    for begin in range(0, CUTS, TOGETHER):
+        made = []
+        for cut in range(begin, begin + TOGETHER):
+            shards = bytes([cut % 5])
+            first = number(shards, following)
+            data = bytes(msgpack.packb(b"%d:%d " % (cut % 5, first[cut % 5]) + text))
+            made.append(Block(data, 0, -1, STREAM, 1, shards, first).pack())
+        blocks = [SpoolBlock("flow", "out", block) for block in made]
+        found = store.commit(Commit((), {}, blocks, {}))
+        for seq, block in zip(found.seqs, made, strict=True):
+            spool.add(seq, block)
+            size += len(block)
+    assert spool.bytes == size == store.spool("flow", "out").bytes
+    assert size > 3 * SPOOL_MEMORY_MAX_BYTES
+    assert sum(map(len, spool._memory)) <= SPOOL_MEMORY_MAX_BYTES
+    taken: list[bytes] = []
+
+    class Taking(Scripted):
+        def write_batch(self, batch: Batch) -> None:
+            taken.extend(record.split(b" ")[0] for record in batch.records)
+            self._arrived += 1
+
+    run(spool, Taking(Receiver(), ()), Bounds(), to_the_end=True)
+    assert taken == [b"%d:%d" % (cut % 5, cut // 5 + 1) for cut in range(CUTS)]
+    seq = spool.take_trim()
+    assert seq == CUTS
+    store.commit(Commit((), {}, (), {("flow", "out"): seq}))
+    assert store.spool("flow", "out").bytes == 0
+    store.close()
