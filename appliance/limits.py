@@ -419,5 +419,8 @@ STORE_REBUILD_BATCH_BYTES = 16 << 20
 #: What one opening lists of damage; the rest is counted in its last line.
 STORE_DAMAGE_MAX_COUNT = 1000
 
+#: What is kept of one description of damage until somebody accepts it.
+DAMAGE_NOTE_MAX_BYTES = 1024
+
 #: Sections of one commit: 64 flows of 1,000 steps.
 STORE_SECTION_MAX_COUNT = 64_000

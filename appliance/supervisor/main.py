@@ -22,7 +22,7 @@ from appliance.supervisor.admin import Admin
 from appliance.supervisor.folder import DataFolder, data_folder
 from appliance.supervisor.progress import Progress
 from appliance.supervisor.slot import Slot
-from appliance.worker.job import Job
+from appliance.worker.job import SHARED, Job, own_store
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
 
@@ -90,8 +90,7 @@ class Supervisor:
         self._status_by_s: float | None = None  # a status is being gathered until then
 
     def _slot(self, name: str, job: Job) -> Slot:
-        # A flow may be called as it likes, "shared" too.
-        folder = name if not job.only else f"own-{name}"
+        folder = SHARED if not job.only else own_store(name)
         job = replace(job, store=str(self._folder.path / "state" / folder))
         return Slot(name, job, self._log, self._output[1] if self._output else None)
 

@@ -8,6 +8,14 @@ from typing import Any
 
 from appliance.logs import INFO
 
+#: The folder name of the store of the worker that flows share.
+SHARED = "shared"
+
+
+def own_store(flow: str) -> str:
+    """The folder name of the store of a flow's own worker. A flow may be called "shared" too."""
+    return f"own-{flow}"
+
 
 @dataclass(frozen=True)
 class SetAside:

@@ -113,6 +113,12 @@ def _run(channel: Channel, page_fd: int) -> int:
     from appliance.worker.loading import load_plans, open_flows
 
     plans, own = load_plans(job)
+    if not job.only and not job.restart:
+        # The first worker of a run, before any other: their stores are nobody's yet.
+        from appliance.worker.moving import move_flows
+
+        names = [plan.name for plan in plans], [plan.name for plan in own]
+        move_flows(Path(job.store).parent, *names, log)
     channel.send("loaded", flows=[_described(plan) for plan in plans], own=[p.name for p in own])
     if not plans:
         _tell(channel, "ended", result="nothing")

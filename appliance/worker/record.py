@@ -20,9 +20,16 @@ from appliance.worker.cut_form import FlowPositions, unpack_positions
 VERSION = 1
 STREAM_BYTES = 16
 
+#: No number, epoch or place of a record reaches this.
+NUMBER_MAX = 1 << 62
+
 
 class RecordUnreadable(ValueError):
-    """Bytes that are no record, or one of a newer version."""
+    """Bytes that are no record."""
+
+
+class RecordNewer(RecordUnreadable):
+    """A record of a newer version of this program: nothing of it may be touched."""
 
 
 @dataclass(frozen=True)
@@ -109,15 +116,17 @@ class FlowRecord:
                 max_map_len=CUT_PART_MAX_COUNT,
             )
             if found["version"] > VERSION:
-                raise RecordUnreadable(
-                    f"the record is of version {found['version']}; this program knows {VERSION}"
+                raise RecordNewer(
+                    f"its record has version {found['version']}, and this program knows {VERSION}: "
+                    "it was written by a newer version; use that one, or another data folder "
+                    "(nothing was changed)"
                 )
             stream, positions = found["stream"], found["positions"]
             if not isinstance(stream, bytes) or len(stream) != STREAM_BYTES:
                 raise ValueError("its stream is no 16 bytes")
             return cls(
                 stream,
-                int(found["epoch"]),
+                _bounded(found["epoch"], 0, "epoch"),
                 dict(found["signatures"]),
                 Names(tuple(found["sources"]), tuple(found["steps"])),
                 unpack_positions(positions) if positions else None,
@@ -182,7 +191,15 @@ class FlowRecord:
 def _sink(
     place: int, following: Sequence[Sequence[int]], records: int, started: bool, address: str
 ) -> SinkRecord:
-    numbers = {int(shard): int(number) for shard, number in following}
+    numbers = {int(shard): _bounded(number, 1, "number") for shard, number in following}
     if any(not 0 <= shard < SHARD_COUNT for shard in numbers):
         raise ValueError("it numbers a shard that there cannot be")
-    return SinkRecord(int(place), numbers, int(records), bool(started), str(address))
+    place, records = _bounded(place, -1, "place"), _bounded(records, 0, "count of records")
+    return SinkRecord(place, numbers, records, bool(started), str(address))
+
+
+def _bounded(value: object, least: int, what: str) -> int:
+    """Numbers that can be counted on from: half of what 64 bits hold is never reached."""
+    if not isinstance(value, int) or not least <= value < NUMBER_MAX:
+        raise ValueError(f"it has the {what} {value!r}")
+    return value

@@ -9,24 +9,30 @@ is exported. What is damaged is reported, and the flow begins a new history.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from appliance import connect, points
+from appliance import points
 from appliance.errors import BettongError, EnvironmentFailure
 from appliance.logs import Logger
-from appliance.plan.logical import PythonStep
-from appliance.plan.signature import address_signature, state_signatures
-from appliance.store import Commit, Store
+from appliance.store import Commit, Damage, Store
 from appliance.worker.block import Block, BlockDamaged
 from appliance.worker.cut_form import PartitionCut, SinkRestore
+from appliance.worker.damage import DamageNotes, is_loss
 from appliance.worker.durable import Durable
 from appliance.worker.job import Job
 from appliance.worker.lane import Lane
 from appliance.worker.loading import LoadedFlow
 from appliance.worker.opening import OpenEnd
-from appliance.worker.record import STREAM_BYTES, FlowRecord, Names, RecordUnreadable, SinkRecord
+from appliance.worker.record import (
+    STREAM_BYTES,
+    FlowRecord,
+    Names,
+    RecordNewer,
+    RecordUnreadable,
+)
+from appliance.worker.settling import Settling
 from appliance.worker.spool import Spool
 
 _STATEFUL = ("window", "running", "python")
@@ -57,8 +63,8 @@ def recover(
     StateRefused lists everything that stands in the way, of all flows.
     """
     records = store.records()
-    notes = DamageNotes(Path(job.store))
-    notes.add((found.flow, found.text) for found in store.damage)
+    notes = _note_damage(store, flows, records, job, log)
+    _say_idle(flows, records, log)
     made = [_begin(store, flow, records.get(flow.name), notes, job, log) for flow in flows]
     refused = [line for recovered, lines in made for line in lines]
     if refused:
@@ -76,8 +82,7 @@ def recover(
     )
     points.reach("epoch.after")
     for one in recovered:
-        if notes.of(one.durable.name):
-            notes.accept(one.durable.name)
+        notes.accept(one.durable.name)
     for index, (flow, one) in enumerate(zip(flows, recovered, strict=True)):
         _restore_spools(store, one, lane, index, log)
         if one.resumed:
@@ -85,50 +90,34 @@ def recover(
     return recovered
 
 
-class DamageNotes:
-    """Damage that nobody has accepted yet: the store is made sound when it is opened, so that what
-    was lost would be forgotten with the next start. One line each in a file beside the store.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / "damage.txt"
-        self._notes: list[tuple[str, str]] = []
-        if self._path.exists():
-            for line in self._path.read_text("utf-8", "replace").splitlines():
-                flow, _, text = line.partition("\t")
-                self._notes.append((flow, text))
-
-    def add(self, notes: Iterable[tuple[str, str]]) -> None:
-        """More of it; flow "" is all of them."""
-        fresh = [note for note in notes if note not in self._notes]
-        if fresh:
-            self._notes += fresh
-            self._write()
-
-    def of(self, flow: str) -> list[str]:
-        """What was lost of a flow."""
-        return [text for owner, text in self._notes if owner in ("", flow)]
-
-    def accept(self, flow: str) -> None:
-        """The flow goes on without it."""
-        self._notes = [note for note in self._notes if note[0] not in ("", flow)]
-        self._write()
-
-    def _write(self) -> None:
-        if not self._notes:
-            self._path.unlink(missing_ok=True)
-            return
-        fresh = self._path.with_suffix(".new")
-        with fresh.open("w", encoding="utf-8") as out:
-            for flow, text in self._notes:
-                line = " ".join(text.split())
-                out.write(f"{flow}\t{line}\n")
-            out.flush()
-            os.fsync(out.fileno())
-        fresh.replace(self._path)
-
-
 # ---- what there is, and whether it fits ----
+
+
+def _note_damage(
+    store: Store, flows: Sequence[LoadedFlow], records: Mapping[str, bytes], job: Job, log: Logger
+) -> DamageNotes:
+    """What was found when the store was opened, and before. What lost nothing is only said."""
+    notes = DamageNotes(Path(job.store))
+    for found in store.damage:
+        if not is_loss(found):
+            log.warning("damage was repaired, nothing is lost", what=found.text, kept=found.file)
+    names = dict.fromkeys((*records, *(flow.name for flow in flows)))
+    lost = [(found.flow, _words(found)) for found in store.damage if is_loss(found)]
+    notes.add(lost, names)
+    return notes
+
+
+def _words(found: Damage) -> str:
+    """Damage with its step and shard."""
+    step = f"step {found.step}: " if found.step and found.kind == "rows" else ""
+    shard = f"shard {found.shard}: " if found.shard >= 0 else ""
+    return f"{step}{shard}{found.text}"
+
+
+def _say_idle(flows: Sequence[LoadedFlow], records: Mapping[str, bytes], log: Logger) -> None:
+    """Flows that have run with this data folder and do not now keep what they have."""
+    for name in records.keys() - {flow.name for flow in flows}:
+        log.info("the data folder holds the state of a flow that does not run now", flow=name)
 
 
 def _begin(
@@ -144,10 +133,7 @@ def _begin(
     resumed = record is not None
     if record is None:
         record = FlowRecord(os.urandom(STREAM_BYTES))
-    wanted = signatures(flow)
-    refused += _settle_signatures(store, flow, record, wanted, job, log)
-    record.signatures = wanted
-    refused += _settle_sinks(store, flow, record, job, log)
+    refused += Settling(store, flow, record, job, log).settle()
     before = {name: sink.records for name, sink in record.sinks.items()}
     durable = Durable(flow.open, record, Names.of(flow.open.document), before=before)
     return Recovered(durable, _positions(flow, record), resumed), refused
@@ -168,15 +154,19 @@ def _read(
     if packed is not None:
         try:
             record = FlowRecord.unpack(packed)
+        except RecordNewer as error:
+            return None, [f"{flow.name}: {error}"]
         except RecordUnreadable as error:
             damage.append(str(error))
     elif store.steps(flow.name):
         damage.append("its positions and numbers are lost")
-    notes.add((flow.name, text) for text in damage)
+    notes.add([(flow.name, text) for text in damage], ())
     damage = notes.of(flow.name)
     if not damage:
         return record, []
-    if not (job.accept_damage or flow.open.plan.settings.on_damage == "continue"):
+    # What was accepted was known then: a worker that is started again has not asked anybody.
+    is_accepted = job.accept_damage and not job.restart
+    if not (is_accepted or flow.open.plan.settings.on_damage == "continue"):
         lines = [f"{flow.name}: damaged: {text}" for text in damage]
         lines.append(
             f"{flow.name}: run it with --accept-damage to go on with what is left; "
@@ -186,136 +176,16 @@ def _read(
     for text in damage:
         log.error("damaged: going on with what is left", flow=flow.name, what=text)
     if record is None:
-        # Positions are gone: sources begin anew, and what they bring must not count twice.
-        store.drop_flow(flow.name)
+        # Positions are gone: sources begin anew, and what they bring must not count twice. Results
+        # that wait have places and numbers of their own, and are delivered.
+        for info in store.steps(flow.name):
+            store.drop_step(flow.name, info.step)
     else:
         record.stream = os.urandom(STREAM_BYTES)
         record.epoch = 0
         for sink in record.sinks.values():
             sink.following.clear()
     return record, []
-
-
-def signatures(flow: LoadedFlow) -> dict[str, str]:
-    """What the state of a loaded flow depends on, the fields of Python states included."""
-    plan = flow.open.plan
-    found = {f"step {name}": text for name, text in state_signatures(plan).items()}
-    for step in plan.steps.values():
-        if isinstance(step.operation, PythonStep) and f"step {step.name}" in found:
-            entry = flow.functions_of(step.name)
-            if entry is not None and "state_fields" in entry:
-                found[f"step {step.name}"] += f"; {entry['state_fields']}"
-    for source, end in zip(plan.sources.values(), flow.open.sources, strict=True):
-        if connect.is_replayable(end.connector):
-            found[f"source {source.name}"] = address_signature(source)
-    return found
-
-
-def _settle_signatures(
-    store: Store,
-    flow: LoadedFlow,
-    record: FlowRecord,
-    wanted: Mapping[str, str],
-    job: Job,
-    log: Logger,
-) -> list[str]:
-    refused = []
-    for what, before in record.signatures.items():
-        now = wanted.get(what)
-        if now == before:
-            continue
-        kind, _, name = what.partition(" ")
-        if name in job.drop_state:
-            _drop(store, flow, record, kind, name, Path(job.store), log)
-        elif kind == "source" or name in {info.step for info in store.steps(flow.name)}:
-            change = "is gone" if now is None else f"is now\n    {now}"
-            refused.append(
-                f"{flow.name}: the stored state of {what} does not fit: it was made by\n"
-                f"    {before}\n  which {change}\n"
-                f"  run it with --drop-state {name} to drop that state (it is exported first)"
-            )
-    return refused
-
-
-def _drop(
-    store: Store,
-    flow: LoadedFlow,
-    record: FlowRecord,
-    kind: str,
-    name: str,
-    folder: Path,
-    log: Logger,
-) -> None:
-    if kind == "source":
-        record.forget_source(name)
-        log.warning("the positions of a source are dropped", flow=flow.name, source=name)
-        return
-    path = folder / f"dropped-{flow.name}-{name}-{store.cut}.msgpack"
-    with path.open("wb") as out:
-        for part in store.rows(flow.name):
-            if part.step == name:
-                out.write(part.rows)
-        out.flush()
-        os.fsync(out.fileno())
-    store.drop_step(flow.name, name)
-    record.forget_step(name)
-    log.warning("the state of a step is dropped", flow=flow.name, step=name, exported=path)
-
-
-def _settle_sinks(
-    store: Store, flow: LoadedFlow, record: FlowRecord, job: Job, log: Logger
-) -> list[str]:
-    """Every sink gets its place in the record; what stands in the way. Spools of sinks that have
-    gone stay until somebody gives them up."""
-    refused = []
-    ends = {end.name: end for end in flow.open.sinks}
-    for end in ends.values():
-        known = record.sinks.setdefault(end.name, SinkRecord())
-        address = _address(flow, end)
-        if known.address == address:
-            continue
-        if _waits_elsewhere(store, end, known.address, address):
-            if end.name not in job.drop_spool:
-                refused.append(
-                    f"{flow.name}: results of sink {end.name} still wait to be written to\n"
-                    f"    {known.address}\n  which is now\n    {address}\n"
-                    f"  let them be delivered first, or give them up with --drop-spool {end.name}"
-                )
-                continue
-            store.drop_spool(flow.name, end.name)
-            log.warning("undelivered results are given up", flow=flow.name, sink=end.name)
-        known.address = address
-        known.place = end.size if address.startswith("placed") else -1
-        known.started = False
-    for info in store.spools():
-        if info.flow != flow.name or info.sink in ends or info.first_seq == info.next_seq:
-            continue
-        what = {"flow": info.flow, "sink": info.sink, "bytes": info.bytes}
-        if info.sink in job.drop_spool:
-            store.drop_spool(info.flow, info.sink)
-            record.sinks.pop(info.sink, None)
-            log.warning("undelivered results are given up", **what)
-        else:
-            log.warning(
-                "a sink that is gone has undelivered results; --drop-spool gives them up", **what
-            )
-    return refused
-
-
-def _address(flow: LoadedFlow, end: OpenEnd) -> str:
-    """How results get to a sink, and where it is."""
-    way = "immediate"
-    if end.spooled:
-        way = "placed" if isinstance(end.connector, connect.Placed) else "spooled"
-    return f"{way} {address_signature(flow.open.plan.sinks[end.name])}"
-
-
-def _waits_elsewhere(store: Store, end: OpenEnd, before: str, now: str) -> bool:
-    """Whether blocks wait that do not fit the sink as it is now: of another way, or of another
-    place. What waits for a peer goes to wherever the peer is now."""
-    info = store.spool(end.flow, end.name)
-    ways = {before.partition(" ")[0], now.partition(" ")[0]}
-    return bool(before) and info.first_seq != info.next_seq and (len(ways) == 2 or "placed" in ways)
 
 
 # ---- giving it back ----
