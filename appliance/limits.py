@@ -419,6 +419,12 @@ STORE_REBUILD_BATCH_BYTES = 16 << 20
 #: What one opening lists of damage; the rest is counted in its last line.
 STORE_DAMAGE_MAX_COUNT = 1000
 
+#: One frame of an export: the rows of a shard, or a block of results.
+EXPORT_FRAME_MAX_BYTES = 1 << 30
+
+#: What an import commits in one transaction, or one frame more.
+EXPORT_BATCH_BYTES = 16 << 20
+
 #: What is kept of one description of damage until somebody accepts it.
 DAMAGE_NOTE_MAX_BYTES = 1024
 

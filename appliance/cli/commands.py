@@ -14,11 +14,18 @@ COMMANDS = {
     "explain": "Show what would run, where, and with which guarantees.",
     "list": "List connectors, functions and aggregates.",
     "drain": "Deliver everything a running flow holds, and end it.",
+    "fsck": "Verify and explain what a data folder holds, and repair it.",
+    "export": "Write the state of a node into one file.",
+    "import": "Make the data folder of a node from such a file.",
     "send": "Send lines to a flow that acknowledges them.",
     "key": "Show the key of this box, and let other boxes in.",
     "status": "Show how a running flow is doing.",
     "version": "Show the version.",
 }
+
+
+#: Modules that cannot be called as their command is.
+_MODULES = {"import": "import_"}
 
 
 class _Commands(click.Group):
@@ -32,7 +39,7 @@ class _Commands(click.Group):
             return None
         if cmd_name == "version":
             return _version
-        found = importlib.import_module(f"appliance.cli.{cmd_name}").command
+        found = importlib.import_module(f"appliance.cli.{_MODULES.get(cmd_name, cmd_name)}").command
         assert isinstance(found, click.Command)
         return found
 

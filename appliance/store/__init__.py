@@ -2,6 +2,7 @@
 
 from appliance.store.check import Report, verify
 from appliance.store.commit import Commit, CommitResult
+from appliance.store.examine import Examined, FlowContents, StepContents, examine
 from appliance.store.failures import Damage, DiskFull, StoreFailed, StoreRefused
 from appliance.store.segment import Section
 from appliance.store.shards import ShardRows
@@ -14,14 +15,18 @@ __all__ = [
     "Damage",
     "DiskFull",
     "Report",
+    "Examined",
+    "FlowContents",
     "Section",
     "ShardRows",
     "SpoolBlock",
     "SpoolInfo",
+    "StepContents",
     "StepInfo",
     "Store",
     "StoreFailed",
     "StoreRefused",
     "StoreStats",
     "verify",
+    "examine",
 ]

@@ -58,6 +58,23 @@ def structure_faults(folder: Path) -> list[str]:
     return found
 
 
+@contextmanager
+def reading_only(folder: Path) -> Iterator[Reading]:
+    """Read a file whose structure was found sound and that nobody uses; nothing is written, the
+    lock file neither. ValueError when a page makes no sense; StoreFailed when it cannot be read."""
+    try:
+        env = lmdb.open(str(folder), readonly=True, lock=False, create=False, lib_version=0)
+    except (lmdb.Error, OSError) as error:
+        raise StoreFailed(f"{folder}: cannot be read: {error}") from error
+    try:
+        with env.begin(buffers=True) as transaction:
+            yield transaction
+    except lmdb.Error as error:
+        raise ValueError(f"the file is damaged: {error}") from error
+    finally:
+        env.close()
+
+
 def reserve_lock_file(folder: Path) -> None:
     """Give the lock file all its blocks, so that no later write through its map needs room. OSError
     if there is none."""

@@ -7,6 +7,8 @@ import os
 import shutil
 import socket
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from appliance.errors import EnvironmentFailure
@@ -52,13 +54,10 @@ class DataFolder:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            holder = os.read(fd, 32).decode("ascii", "replace").strip() or "unknown"
+            refusal = _in_use(self.path, fd, "give this run another folder with --data")
             os.close(fd)
             os.close(self._fd)
-            raise EnvironmentFailure(
-                f"the data folder {self.path} is in use by process {holder}; "
-                "stop it, or give this run another folder with --data"
-            ) from error
+            raise refusal from error
         os.ftruncate(fd, 0)
         os.pwrite(fd, b"%d\n" % os.getpid(), 0)
         return fd
@@ -91,6 +90,39 @@ class DataFolder:
             os.unlink(_SOCKET, dir_fd=self._fd)
         os.close(self._lock_fd)
         os.close(self._fd)
+
+
+@contextmanager
+def quiet(path: Path) -> Iterator[Path]:
+    """A data folder that exists, while nobody runs with it; nothing is written to it.
+
+    EnvironmentFailure when there is none, or a run has it.
+    """
+    if not path.is_dir():
+        why = "it is a file" if path.exists() else "there is none"
+        raise EnvironmentFailure(f"cannot use the data folder {path}: {why}")
+    try:
+        fd = os.open(path / _LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield path  # nobody has ever run with it
+        return
+    except OSError as error:
+        raise EnvironmentFailure(f"cannot use the data folder {path}: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise _in_use(path, fd, "ask it with `bettong status`") from error
+        yield path
+    finally:
+        os.close(fd)
+
+
+def _in_use(path: Path, lock_fd: int, otherwise: str) -> EnvironmentFailure:
+    holder = os.pread(lock_fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
+    return EnvironmentFailure(
+        f"the data folder {path} is in use by process {holder}; stop it, or {otherwise}"
+    )
 
 
 def connect(path: Path) -> socket.socket | None:

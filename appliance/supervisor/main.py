@@ -23,6 +23,7 @@ from appliance.supervisor.folder import DataFolder, data_folder
 from appliance.supervisor.progress import Progress
 from appliance.supervisor.slot import Slot
 from appliance.worker.job import SHARED, Job, own_store
+from appliance.worker.stores import STATE
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
 
@@ -91,7 +92,7 @@ class Supervisor:
 
     def _slot(self, name: str, job: Job) -> Slot:
         folder = SHARED if not job.only else own_store(name)
-        job = replace(job, store=str(self._folder.path / "state" / folder))
+        job = replace(job, store=str(self._folder.path / STATE / folder))
         return Slot(name, job, self._log, self._output[1] if self._output else None)
 
     def run(self) -> Outcome:

@@ -7,15 +7,14 @@ After a crash between the two both have it, with one history: the old one is dro
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from appliance.errors import EnvironmentFailure
-from appliance.limits import SHARD_COUNT
 from appliance.logs import Logger
-from appliance.store import Commit, Section, ShardRows, SpoolBlock, Store
+from appliance.store import Commit, SpoolBlock, Store
 from appliance.worker.damage import DamageNotes, is_loss
+from appliance.worker.export import one_shard
 from appliance.worker.job import SHARED, own_store
 from appliance.worker.record import FlowRecord, RecordUnreadable
 
@@ -82,16 +81,10 @@ def flow_commit(store: Store, flow: str, record: bytes) -> Commit:
         for seq in range(info.first_seq, info.next_seq)
         if (block := store.read_block(flow, info.sink, seq)) is not None
     ]
-    return Commit(list(sections(flow, store.rows(flow))), {flow: record}, spools)
-
-
-def sections(flow: str, rows: Iterator[ShardRows]) -> Iterator[Section]:
-    """Rows as sections, of one shard each."""
-    for part in rows:
-        sizes = [0] * SHARD_COUNT
-        sizes[part.shard] = len(part.rows)
-        packed = struct.pack(f"<{SHARD_COUNT}I", *sizes)
-        yield Section(flow, part.step, part.kind, packed, part.rows)
+    sections = [
+        one_shard(flow, part.step, part.kind, part.shard, part.rows) for part in store.rows(flow)
+    ]
+    return Commit(sections, {flow: record}, spools)
 
 
 def _keep_damage(store: Store, folder: Path, flows: Sequence[str]) -> None:

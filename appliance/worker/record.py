@@ -124,12 +124,13 @@ class FlowRecord:
             stream, positions = found["stream"], found["positions"]
             if not isinstance(stream, bytes) or len(stream) != STREAM_BYTES:
                 raise ValueError("its stream is no 16 bytes")
+            names = Names(tuple(found["sources"]), tuple(found["steps"]))
             return cls(
                 stream,
                 _bounded(found["epoch"], 0, "epoch"),
                 dict(found["signatures"]),
-                Names(tuple(found["sources"]), tuple(found["steps"])),
-                unpack_positions(positions) if positions else None,
+                names,
+                _within(names, unpack_positions(positions)) if positions else None,
                 {name: _sink(*values) for name, values in found["sinks"].items()},
             )
         except RecordUnreadable:
@@ -186,6 +187,17 @@ class FlowRecord:
         if self.positions is not None:
             kept = (one for one in self.positions.steps if self.names.steps[one.op] != name)
             self.positions = replace(self.positions, steps=tuple(kept))
+
+
+def _within(names: Names, positions: FlowPositions) -> FlowPositions:
+    """The positions, once all their indexes have names."""
+    sources = [one.index for one in positions.sources]
+    sources += [one.source for one in positions.partitions]
+    steps = [one.op for one in positions.steps]
+    for indexes, known in ((sources, names.sources), (steps, names.steps)):
+        if any(not 0 <= index < len(known) for index in indexes):
+            raise ValueError("its positions are of sources or steps that it does not name")
+    return positions
 
 
 def _sink(
