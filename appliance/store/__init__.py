@@ -14,9 +14,9 @@ __all__ = [
     "CommitResult",
     "Damage",
     "DiskFull",
-    "Report",
     "Examined",
     "FlowContents",
+    "Report",
     "Section",
     "ShardRows",
     "SpoolBlock",
@@ -27,6 +27,6 @@ __all__ = [
     "StoreFailed",
     "StoreRefused",
     "StoreStats",
-    "verify",
     "examine",
+    "verify",
 ]
