@@ -41,11 +41,13 @@ class DamageNotes:
             self._notes.append((flow, words))
 
     def add(self, notes: Iterable[tuple[str, str]], flows: Iterable[str]) -> None:
-        """More of it, as pairs of a flow and what it lost; the flow "" is all of `flows`."""
+        """More of it, as pairs of a flow and what it lost; the flow "" is all of `flows`, or
+        whichever comes where none is known any more."""
+        known = list(flows) or [""]
         wanted = [
             (flow, " ".join(text.split())[:DAMAGE_NOTE_MAX_BYTES])
             for owner, text in notes
-            for flow in ([owner] if owner else flows)
+            for flow in ([owner] if owner else known)
         ]
         fresh = [note for note in dict.fromkeys(wanted) if note not in self._notes]
         if fresh:
