@@ -180,11 +180,14 @@ class Spool:
             self._memory_bytes -= len(self._memory.popleft())
 
     def _press(self) -> None:
-        """Say when the bound is reached, and when there is room again."""
+        """Say when the bound is reached, and when there is room again. Under the lock, said too:
+        committer and sender may both have something to say, and the lane believes the last word.
+        """
         if self._bounds.when_full == "drop_oldest":
             return
-        low = self._bounds.max_bytes * SPOOL_LOW_SHARE
-        full = self.bytes > (low if self._full else self._bounds.max_bytes)
-        if full != self._full:
-            self._full = full
-            self._pressure(full)
+        with self._changed:
+            low = self._bounds.max_bytes * SPOOL_LOW_SHARE
+            full = self.bytes > (low if self._full else self._bounds.max_bytes)
+            if full != self._full:
+                self._full = full
+                self._pressure(full)

@@ -264,3 +264,23 @@ def test_a_spool_keeps_no_more_than_its_share_in_memory(monkeypatch: pytest.Monk
     sink = Plain()
     send(sink, spool)
     assert len(sink.got) == 10
+
+
+def test_the_last_word_on_a_full_spool_is_the_true_one() -> None:
+    """While the committer says that it is full, the sender empties it: the lane must hear of the
+    room after it has heard of the bound, or its sources wait for ever."""
+    said: list[bool] = []
+    taken: list[threading.Thread] = []
+
+    def press(full: bool) -> None:
+        if full:
+            taken.append(threading.Thread(target=spool.delivered, args=(1, len(whole))))
+            taken[0].start()
+            taken[0].join(0.1)  # without a lock it overtakes us here
+        said.append(full)
+
+    whole = block(b"x" * 100)
+    spool = Spool("flow", "out", Disk(), Bounds(max_bytes=50), press)
+    spool.add(1, whole)
+    taken[0].join()
+    assert said == [True, False]
