@@ -213,10 +213,12 @@ class SqliteSink:
         """The results that are new here; their numbers are noted in the same transaction."""
         known = self._vector(db, batch.stream)
         newest = max((epoch for epoch, _ in known.values()), default=0)
-        if batch.epoch < newest:
+        # A start sends what earlier ones have left behind, too, and maybe once more.
+        epoch = max(batch.epoch, self._resume.epoch)
+        if epoch < newest:
             raise EnvironmentFailure(
                 f"{self.path} has results of start {newest} of this flow; this is start "
-                f"{batch.epoch}: another copy of it runs, or its data folder is an older one"
+                f"{epoch}: another copy of it runs, or its data folder is an older one"
             )
         if not known:
             self._note_history(db, batch, met)
@@ -233,7 +235,7 @@ class SqliteSink:
         db.executemany(
             "INSERT INTO _bettong_numbers VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE "
             "SET flow = excluded.flow, epoch = excluded.epoch, number = excluded.number",
-            [(batch.stream, *whose, shard, batch.epoch, last[shard]) for shard in sorted(last)],
+            [(batch.stream, *whose, shard, epoch, last[shard]) for shard in sorted(last)],
         )
         return new
 

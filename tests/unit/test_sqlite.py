@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -263,6 +264,20 @@ def test_a_lower_start_is_refused(db: Path) -> None:
     made.close()
     assert ask(db, "SELECT a FROM t") == [(1,), (3,)]
     assert numbers(db) == [(1, 7, 1), (2, 8, 1)]
+
+
+def test_a_start_sends_once_more_what_an_earlier_one_has_left_behind(db: Path) -> None:
+    """Start 2 left a block, start 3 sent it and one of its own, and died before either was let go:
+    start 4 sends both again."""
+    left, own = batch({1: 1}, {"a": 1}, epoch=2), batch({1: 2}, {"a": 2}, epoch=3)
+    for start in (3, 4):
+        made = opened(db, replace(RESUME, epoch=start))
+        made.write_batch(left)
+        made.write_batch(own)
+        made.close()
+    assert ask(db, "SELECT a FROM t") == [(1,), (2,)]
+    with pytest.raises(EnvironmentFailure, match="another copy of it runs"):
+        opened(db, replace(RESUME, epoch=3)).write_batch(own)
 
 
 def test_a_gap_is_recorded_and_what_follows_is_stored(db: Path) -> None:
