@@ -80,6 +80,15 @@ partition_t *partition_resume (source_t *source, const char *name, uint32_t name
     return self;
 }
 
+/* A source that says no positions does not go on where it was: what comes next is not the rest of a cut-off message. */
+static void cut_off (partition_t *self) {
+    if (self->source->replayable || self->position_size)
+        return;
+    self->source->lost += self->end - self->start;
+    self->start = self->end;
+    self->frame = (frame_state_t){0};
+}
+
 /* In the order in which they stood. */
 static void resume_chunks (source_t *self) {
     partition_t **last = &self->partitions;
@@ -90,6 +99,7 @@ static void resume_chunks (source_t *self) {
             continue;
         }
         unlink_known (self, link);
+        cut_off (partition);
         partition->heard_ns = self->flow->lane->now_ns;
         *last = partition;
         last = &partition->next;
