@@ -134,6 +134,10 @@ class Committer(threading.Thread):
         points.reach("commit.before")
         result = self._commit(Commit(sections, records, spools, trims))
         if result is None:
+            self._log.error(
+                "the last cut is given up, for the disk is full; the next run reads again what "
+                "came since the one before it, where a source can"
+            )
             return
         points.reach("commit.after")
         self._say_trimmed(trims)

@@ -275,8 +275,9 @@ class Mailroom:
             self._wait()
         for sender in self._senders.values():
             sender.leave()
-        if self._result != lib.LANE_ENDED:
-            self._committer.abandon()  # a cut for which the disk has no room
+        # A cut for which the disk has no room. Of a lane that came to its end there is none,
+        # and what has been delivered may stay in the store: sent again, it is known.
+        self._committer.abandon()
         self._committer.finish()
         self._committer.join()
 

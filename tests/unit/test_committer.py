@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgpack
+import pytest
 
 from appliance.logs import Logger
 from appliance.store import Commit, CommitResult, DiskFull, Store, StoreFailed
@@ -79,6 +80,25 @@ def test_a_full_disk_is_tried_again_until_there_is_room() -> None:
 
 def test_a_disk_that_cannot_be_trusted_ends_the_committing() -> None:
     assert run(Disk([StoreFailed("gone")])) == [StoreFailed]
+
+
+def test_a_cut_that_is_given_up_on_a_full_disk_is_said(capfd: pytest.CaptureFixture[str]) -> None:
+    said: list[object] = []
+    committer = Committer(
+        Disk([DiskFull("full")]),  # type: ignore[arg-type]  # a store in its place
+        (),
+        said.append,
+        said.append,
+        said.append,
+        Logger("worker"),
+        60.0,
+    )
+    committer.abandon()
+    committer.put(1, EMPTY)
+    committer.finish()
+    committer.run()
+    assert said == []
+    assert "the last cut is given up" in capfd.readouterr().err
 
 
 def test_a_cut_that_cannot_be_read_is_not_committed() -> None:
