@@ -102,7 +102,7 @@ class SourceThread(threading.Thread):
                 finally:
                     connector.close()
                 break
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 self._failed(error, backoff)
         self.state = "ended" if self._ended else "stopped"
 
@@ -161,7 +161,7 @@ class SourceThread(threading.Thread):
             self._log.info("source works again", flow=self._end.flow, source=self._end.name)
             backoff.reset()
 
-    def _failed(self, error: Exception, backoff: Backoff) -> None:
+    def _failed(self, error: Exception | SystemExit, backoff: Backoff) -> None:
         """One line when it breaks; then quiet tries, until it works again."""
         self.state = "failed"
         if backoff.failures == 0:

@@ -105,7 +105,7 @@ class SenderThread(threading.Thread):
                 self._make_ready()
                 if self._step():
                     break
-            except Exception as error:
+            except (Exception, SystemExit) as error:  # sys.exit() would end the thread unsaid
                 self._failed(error)
         self.state = "closed"
         if self._open:
@@ -236,7 +236,7 @@ class SenderThread(threading.Thread):
             self._log.info("sink works again", flow=self._end.flow, sink=self._end.name)
             self._backoff.reset()
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: Exception | SystemExit) -> None:
         """One line when it begins to fail, then quiet tries."""
         if isinstance(error, Later):
             self.state = "pushing back"
@@ -257,11 +257,13 @@ class SenderThread(threading.Thread):
         self._open = False
         try:
             self._end.connector.close()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._say("sink could not be closed", error)
 
     def _say(self, message: str, error: object) -> None:
-        text = f"{type(error).__name__}: {error}" if isinstance(error, Exception) else str(error)
+        text = str(error)
+        if isinstance(error, BaseException):
+            text = f"{type(error).__name__}: {error}"
         self._log.warning(message, flow=self._end.flow, sink=self._end.name, error=text)
 
 

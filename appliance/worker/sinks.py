@@ -82,7 +82,7 @@ class SinkThread(threading.Thread):
         while not self._abandoned.is_set():
             try:
                 self._make_ready()
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 if self._ending.wait(self._wait_after(error)):
                     return
             else:
@@ -95,7 +95,7 @@ class SinkThread(threading.Thread):
             try:
                 self._attempt(records)
                 return True
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 self._abandoned.wait(self._wait_after(error))
         return False
 
@@ -117,7 +117,7 @@ class SinkThread(threading.Thread):
             self._log.info("sink works again", flow=self._end.flow, sink=self._end.name)
             self._backoff.reset()
 
-    def _wait_after(self, error: Exception) -> float:
+    def _wait_after(self, error: Exception | SystemExit) -> float:
         """How long to wait, in seconds; one line when it begins to fail, then quiet."""
         if isinstance(error, Later):
             self.state = "pushing back"
@@ -139,7 +139,7 @@ class SinkThread(threading.Thread):
         self._open = False
         try:
             self._end.connector.close()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._log.warning(
                 "sink could not be closed",
                 flow=self._end.flow,

@@ -66,7 +66,7 @@ class Impatient(threading.Event):
 
 
 class Plain:
-    def __init__(self, failures: Sequence[Exception | None] = ()) -> None:
+    def __init__(self, failures: Sequence[BaseException | None] = ()) -> None:
         self.got: list[bytes] = []
         self._failures = list(failures)
         self.opened = 0
@@ -284,3 +284,12 @@ def test_the_last_word_on_a_full_spool_is_the_true_one() -> None:
     spool.add(1, whole)
     taken[0].join()
     assert said == [True, False]
+
+
+def test_a_sink_that_asks_for_the_end_of_the_process_has_failed() -> None:
+    """`sys.exit()` in somebody's `write` ends a thread without a word, and the run waits for it."""
+    plain = Plain([SystemExit(1)])
+    spool, _ = spool_of([block(b"a")])
+    sender = send(plain, spool)
+    assert plain.got == [b"a"] and plain.opened == 2
+    assert sender.done.is_set()

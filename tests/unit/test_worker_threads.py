@@ -52,7 +52,7 @@ class Lane:
 class ListSource:
     """Gives these chunks; an exception among them is raised."""
 
-    def __init__(self, steps: Sequence[Chunk | Exception | None]) -> None:
+    def __init__(self, steps: Sequence[Chunk | BaseException | None]) -> None:
         self.steps = list(steps)
         self.opened: list[Mapping[str, bytes]] = []
         self.closed = 0
@@ -64,7 +64,7 @@ class ListSource:
         if not self.steps:
             raise EndOfInput
         step = self.steps.pop(0)
-        if isinstance(step, Exception):
+        if isinstance(step, BaseException):
             raise step
         return step
 
@@ -104,9 +104,12 @@ def test_a_full_inbox_loses_nothing_and_keeps_the_order() -> None:
     assert [data for _, _, data in lane.chunks] == [b"a", b"b"]
 
 
-def test_a_source_that_fails_is_opened_again_after_the_last_chunk_handed_over() -> None:
+@pytest.mark.parametrize("failure", [OSError("the line is dead"), SystemExit(1)])
+def test_a_source_that_fails_is_opened_again_after_the_last_chunk_handed_over(
+    failure: BaseException,
+) -> None:
     lane = Lane()
-    source = ListSource([Chunk(b"a", b"1", "p"), OSError("the line is dead"), Chunk(b"b", b"2")])
+    source = ListSource([Chunk(b"a", b"1", "p"), failure, Chunk(b"b", b"2")])
     serve(source, lane)
     assert source.opened == [{}, {"p": b"1"}]
     assert source.closed == 2
@@ -177,7 +180,7 @@ def test_a_source_that_was_stopped_has_not_ended() -> None:
 
 
 class AcknowledgingSource(ListSource):
-    def __init__(self, steps: Sequence[Chunk | Exception | None]) -> None:
+    def __init__(self, steps: Sequence[Chunk | BaseException | None]) -> None:
         super().__init__(steps)
         self.acknowledged: list[Mapping[str, bytes]] = []
 
@@ -232,7 +235,7 @@ def test_whole_messages_travel_in_one_chunk_with_their_lengths() -> None:
 class ListSink:
     """Takes records; raises what `troubles` holds first."""
 
-    def __init__(self, troubles: Sequence[Exception] = ()) -> None:
+    def __init__(self, troubles: Sequence[BaseException] = ()) -> None:
         self.troubles = list(troubles)
         self.records: list[bytes] = []
         self.events: list[str] = []
@@ -332,8 +335,11 @@ def test_later_means_the_same_records_again_without_opening_anew() -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_sink_that_raises_is_closed_and_opened_again_and_not_fresh_any_more() -> None:
-    sink = ListSink([ConnectionError("gone")])
+@pytest.mark.parametrize("failure", [ConnectionError("gone"), SystemExit(1)])
+def test_a_sink_that_raises_is_closed_and_opened_again_and_not_fresh_any_more(
+    failure: BaseException,
+) -> None:
+    sink = ListSink([failure])
     deliver(sink, [b"1"])
     assert sink.records == [b"1"]
     assert sink.events == ["open fresh=True", "close", "open fresh=False", "close"]
