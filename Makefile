@@ -13,7 +13,7 @@ SANITIZED := PYTHONPATH=build/sanitize BETTONG_SANITIZE=1 PYTHONMALLOC=malloc \
     ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 \
     LD_PRELOAD="$$($${CC:-gcc} -print-file-name=libasan.so) $$($${CC:-gcc} -print-file-name=libubsan.so)"
 
-.PHONY: build demo test check bench format \
+.PHONY: build demo test soak check bench format \
     check-format check-lint check-types check-tidy check-unit check-native check-cross clean
 
 # Compiled ahead, so that the first start is no slower than the others.
@@ -36,6 +36,10 @@ demo: build
 
 test: build
 	$(BIN)/python -m pytest -q tests
+
+# The longer forms of the tests that kill, cut the power and let the disk fail.
+soak: build
+	BETTONG_SOAK=1 $(BIN)/python -m pytest -q tests/crash
 
 check: check-format check-lint check-types check-tidy check-cross check-native check-unit
 

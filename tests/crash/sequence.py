@@ -7,6 +7,7 @@ files, its database and its store.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import socket
@@ -171,6 +172,9 @@ REACH_S = 3.0
 TRICKLE_S = 0.02
 TRICKLE_MAX_COUNT = 8
 
+#: Between two looks at a worker whose client waits to be welcome.
+SETTLE_S = 0.1
+
 #: A worker that is to wait at a point is there by then.
 HOLD_S = 30.0
 
@@ -240,7 +244,7 @@ class Scenario:
         if not kill.early and worker.wait_for("ready"):
             self.feed(kill.feed[1])
             if self.source == "acknowledged_tcp":
-                client = self._connect()
+                client = self._connect(worker)
         self._wait_for_the_kill(worker, client, kill)
         codes, events = worker.end(kill=not worker.is_gone)
         check(set(codes) <= {-9, 0} and -9 in codes, f"{codes} {worker.messages} {self.log()}")
@@ -262,11 +266,13 @@ class Scenario:
             while not mark.exists() and clock.monotonic_s() < until_s:
                 worker.wait_until_gone(0.01)
             check(mark.exists(), f"{kill.hold} is never reached")
-        if kill.at and client is None:
-            for _ in range(TRICKLE_MAX_COUNT):
-                if worker.wait_until_gone(TRICKLE_S):
-                    return
-                self.feed(1)
+        for _ in range(TRICKLE_MAX_COUNT if kill.at else 0):
+            if worker.wait_until_gone(TRICKLE_S):
+                return
+            before = self._fed
+            self.feed(1)
+            if client is not None and self._fed > before:
+                client.send(self.messages[before])
         worker.wait_until_gone(kill.after_s if not kill.at else REACH_S)
 
     def _start(self, kill: Kill, once: bool = False) -> Worker:
@@ -286,7 +292,7 @@ class Scenario:
             worker = self._start(Kill())
             check(worker.wait_for("ready"), self.log())
             self.feed(len(self.messages))
-            client = self._connect()
+            client = self._connect(worker)
             client.flush(PATIENCE_S)
             client.close()
             worker.stop()
@@ -307,23 +313,28 @@ class Scenario:
             out.write(self._bytes[self._fed : upto])
         self._fed = upto
 
-    def _connect(self) -> Client:
+    def _connect(self, worker: Worker) -> Client:
         """A client that has forgotten what was acknowledged, and gives all that comes after it."""
         client = Client(f"127.0.0.1:{self.port}", "s", first=self._acknowledged + 1)
         try:
-            client.flush(REACH_S)
-            begin = client.acknowledged
-            check(
-                begin >= self._acknowledged, f"{self._acknowledged} were acknowledged, {begin} are"
-            )
+            if not self._settle(client, worker):
+                return client
+            begin, before = client.acknowledged, self._acknowledged
+            check(begin >= before, f"{before} were acknowledged, {begin} are")
             for message in self.messages[begin : self._fed]:
-                client.send(message, REACH_S)
-        except TimeoutError:
-            return client  # it was killed before
+                client.send(message)
         except ClientError as error:
             client.close()
             raise Wrong(f"{self._acknowledged} were acknowledged: {error}") from error
         return client
+
+    def _settle(self, client: Client, worker: Worker) -> bool:
+        """Wait for the answer to its greeting; False when the worker was killed before."""
+        while not worker.wait_until_gone(0):
+            with contextlib.suppress(TimeoutError):
+                client.flush(SETTLE_S)
+                return True
+        return False
 
     def _note_client(self, client: Client | None) -> None:
         if client is not None:

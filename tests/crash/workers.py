@@ -93,9 +93,8 @@ class Worker:
         poll.register(self._channel, select.POLLIN)
         while not self.is_gone and kind not in self.messages:
             left_s = until_s - clock.monotonic_s()
-            if left_s <= 0:
+            if not poll.poll(max(left_s, 0) * 1000) and left_s <= 0:
                 break
-            poll.poll(left_s * 1000)
             try:
                 for message in self._channel.receive():
                     self.messages[message["kind"]] = message
