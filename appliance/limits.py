@@ -430,3 +430,15 @@ DAMAGE_NOTE_MAX_BYTES = 1024
 
 #: Sections of one commit: 64 flows of 1,000 steps.
 STORE_SECTION_MAX_COUNT = 64_000
+
+#: One entry of a capture: its head holds the whole state of a flow.
+CAPTURE_ENTRY_MAX_BYTES = CUT_MAX_BYTES + (64 << 20)
+
+#: The file of a capture, unless the command says otherwise: then the capture ends.
+CAPTURE_MAX_BYTES = 1 << 30
+
+#: What a capture takes along of the files beside the flow, each.
+CAPTURE_FILE_MAX_BYTES = 1 << 20
+
+#: How long the last cut of a capture may take, in seconds, before it ends without one.
+CAPTURE_END_S = 30.0

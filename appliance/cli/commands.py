@@ -17,6 +17,8 @@ COMMANDS = {
     "fsck": "Verify and explain what a data folder holds, and repair it.",
     "export": "Write the state of a node into one file.",
     "import": "Make the data folder of a node from such a file.",
+    "capture": "Write down what a running flow does, to do it again.",
+    "replay": "Do again what was captured, and compare.",
     "send": "Send lines to a flow that acknowledges them.",
     "key": "Show the key of this box, and let other boxes in.",
     "status": "Show how a running flow is doing.",

@@ -24,10 +24,13 @@ class Admin:
         listener: socket.socket,
         wants_status: Callable[[], None],
         wants_drain: Callable[[bool], None] = lambda close: None,
+        wants_capture: Callable[[dict[str, Any]], str] = lambda message: "",
     ) -> None:
         self._listener = listener
         self._wants_status = wants_status
         self._wants_drain = wants_drain
+        self._wants_capture = wants_capture
+        self._capturing: Channel | None = None  # who has asked for the capture under way
         self._clients: list[Channel] = []
         self._asking: list[Channel] = []  # those that wait for a status
 
@@ -57,10 +60,37 @@ class Admin:
                     self._wants_status()
                 elif message["kind"] == "drain":
                     self._wants_drain(message.get("close") is True)
+                elif message["kind"] == "capture":
+                    self._capture(client, message)
                 else:
                     client.send("error", text=f"unknown question {message['kind']!r}")
         except ChannelClosed:
             self.forget(client)
+
+    def _capture(self, client: Channel, message: dict[str, Any]) -> None:
+        fields: dict[str, Any] = {
+            name: message[name] for name in ("flow", "out", "limit") if name in message
+        }
+        begins = fields.get("flow") is not None
+        if begins and self._capturing is not None:
+            client.send("capture", state="failed", text="a capture is under way")
+        elif begins or client is self._capturing:
+            refused = self._wants_capture(fields)
+            if refused:
+                client.send("capture", state="failed", text=refused)
+            elif begins:
+                self._capturing = client
+
+    def answer_capture(self, message: dict[str, Any]) -> None:
+        """Tell who has asked how it goes."""
+        client = self._capturing
+        if message["state"] != "began":
+            self._capturing = None
+        if client is not None:
+            try:
+                client.send("capture", **{k: v for k, v in message.items() if k != "kind"})
+            except ChannelClosed:
+                return  # it has gone; `serve` reads its end
 
     def answer_status(self, document: dict[str, Any]) -> None:
         """Give this to all that wait for it."""
@@ -80,6 +110,9 @@ class Admin:
         """A client has gone."""
         self._clients.remove(client)
         self._asking = [other for other in self._asking if other is not client]
+        if client is self._capturing:
+            self._capturing = None
+            self._wants_capture({})  # nobody would end it
         client.close()
 
     def close(self) -> None:

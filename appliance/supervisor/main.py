@@ -68,7 +68,9 @@ class Supervisor:
         self._log = log
         self._begun_s = clock.monotonic_s()
         self._folder = _open_folder(options)
-        self._admin = Admin(self._folder.listen(), self._wants_status, self._drain)
+        self._admin = Admin(
+            self._folder.listen(), self._wants_status, self._drain, self._wants_capture
+        )
         self._output = os.pipe2(os.O_CLOEXEC) if options.on_output is not None else None
         job = Job(
             paths=options.paths,
@@ -132,6 +134,7 @@ class Supervisor:
             slot.tick(now_s)
         self._start_own(now_s)
         self._finish_status(now_s)
+        self._tell_captures()
         self._show_progress(now_s)
         over_s = self._options.seconds
         if over_s is not None and now_s - self._begun_s >= over_s and self._stop_seen_s is None:
@@ -229,6 +232,26 @@ class Supervisor:
         self._status_by_s = clock.monotonic_s() + STATUS_TIMEOUT_S
         for slot in self._slots:
             slot.ask_status(self._status_number)
+
+    def _wants_capture(self, message: dict[str, Any]) -> str:
+        """Pass it on to the worker that runs the flow, or to all; what stands in the way."""
+        name = message.get("flow")
+        if name is None:
+            for slot in self._slots:
+                slot.capture({})
+            return ""
+        for slot in self._slots:
+            if slot.child is not None and name in ("", *slot.child.flows):
+                flow = name or slot.child.flows[0]
+                if slot.capture({**message, "flow": flow}):
+                    return ""
+        return f"no flow {name} runs with this data folder" if name else "no flow runs yet"
+
+    def _tell_captures(self) -> None:
+        for slot in self._slots:
+            said, slot.captures = slot.captures, []
+            for message in said:
+                self._admin.answer_capture(message)
 
     def _finish_status(self, now_s: float) -> None:
         if self._status_by_s is None:

@@ -38,6 +38,8 @@ class Slot:
         self._job = job
         self._log = log
         self._stdout_fd = stdout_fd
+        self.captures: list[dict[str, Any]] = []  # what its worker says of a capture, not passed on
+        self._capturing = False
         self._was_ready = False
         self._stopping = False
         self._asides: list[SetAside] = []
@@ -104,6 +106,14 @@ class Slot:
         self._say("status", id=number)
         return True
 
+    def capture(self, message: dict[str, Any]) -> bool:
+        """Pass on what is asked about a capture; False when there is nobody to answer."""
+        if self.child is None or self.state != "running" or self._gone_s is not None:
+            return False
+        self._capturing = True
+        self._say("capture", **message)
+        return True
+
     def has_answered(self, number: int) -> bool:
         """Whether the status with this number has come, or nobody is left to give it."""
         if self.state != "running":
@@ -141,6 +151,9 @@ class Slot:
             child.failure = (message["code"], message["text"])
         elif kind == "status":
             self.reply = message
+        elif kind == "capture":
+            self._capturing = message["state"] == "began"
+            self.captures.append(message)
         elif kind == "ended":
             child.ended = True
             if message["result"] != "nothing":
@@ -185,6 +198,9 @@ class Slot:
             flow = child.flows[event.flow]
             aside = SetAside(flow, event.source, event.partition, event.position, event.raw)
             self._asides = [*self._asides, aside][-SET_ASIDE_MAX_COUNT:]
+        if self._capturing:
+            self._capturing = False
+            self.captures.append({"state": "failed", "text": "the worker has ended"})
         self._decide(child, code, now_s)
         child.close()
         self.child = None

@@ -20,7 +20,7 @@ from appliance.native import lib
 from appliance.plan.logical import Plan
 from appliance.plan.program import compile_plan
 from appliance.worker.cut_form import FlowCut, FlowPositions, unpack_cut
-from appliance.worker.lane import Lane
+from appliance.worker.lane import Lane, Post
 from appliance.worker.python_steps import load_functions
 
 #: 2023-11-14T22:13:20Z: after the build date of no clock check, before any test's records end.
@@ -97,11 +97,12 @@ class LaneRun:
             entry.update(kind="spool" if spooled else "memory", numbered=True)
         if spooled:
             program.document["commit_every"] = _FREEZE_US
+        self._program = program.pack()
         self._functions = load_functions(plan, program.functions)
         self._lane = Lane()
         self._set_clock()
         try:
-            self._lane.load(program.pack(), self._functions, once=True)
+            self._lane.load(self._program, self._functions, once=True)
             if saved is not None:
                 self._restore(saved)
             if not self._lane.start():
@@ -164,6 +165,8 @@ class LaneRun:
             if post.kind == lib.POST_CUT:
                 self._keep(post.data)
                 self._lane.mail_committed(post.number)
+            elif post.kind == lib.POST_CAPTURE:
+                self._take_capture(post)
             elif post.kind == lib.POST_LOG:
                 self.logs.append(post.data.decode("utf-8", "replace"))
 
@@ -198,6 +201,9 @@ class LaneRun:
         self.cuts.append(cut)
         for name, sink in zip(self._sinks, cut.sinks, strict=True):
             self._outputs[name] += sink.block
+
+    def _take_capture(self, post: Post) -> None:
+        raise AssertionError("a CapturedRun captures")
 
     def _restore(self, saved: Saved) -> None:
         self._lane.restore(0, saved.positions.pack())

@@ -76,6 +76,13 @@ class Committer(threading.Thread):
         self._abandoned = threading.Event()
         self._backoff = Backoff(COMMIT_RETRY_FIRST_S, COMMIT_RETRY_MAX_S)
         self.stats = CommitStats()
+        self.number = 0  # of the last cut that is committed
+        self._after: dict[int, Callable[[Sequence[FlowCut]], None]] = {}
+
+    def after(self, number: int, work: Callable[[Sequence[FlowCut]], None]) -> None:
+        """Do this once a cut that has not been put yet is committed, while the store holds just
+        that cut."""
+        self._after[number] = work
 
     def put(self, number: int, blocks: bytes) -> None:
         """A frozen cut. The lane makes the next only when this one is committed."""
@@ -140,6 +147,10 @@ class Committer(threading.Thread):
             )
             return
         points.reach("commit.after")
+        self.number = number
+        work = self._after.pop(number, None)
+        if work is not None:
+            work(cut)
         self._say_trimmed(trims)
         points.reach("release.before")
         if not points.is_broken("release-after-commit"):

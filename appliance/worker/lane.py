@@ -137,6 +137,39 @@ class Lane:
         ends, so that open windows are closed."""
         lib.lane_mail_stop(self._self, close)
 
+    def mail_capture(self, flow: int, limit: int) -> None:
+        """Write down what this flow does from the next cut on, at most so many bytes; with limit 0:
+        until the next cut."""
+        lib.lane_mail_capture(self._self, flow, limit)
+
+    def capture_written(self, size: int) -> None:
+        """So many bytes of POST_CAPTURE are on the disk."""
+        lib.lane_capture_written(self._self, size)
+
+    def replay_begin(self, members: bytes) -> bool:
+        """Start to do again what a capture says; in place of `start`, after `restore`."""
+        begun: bool = lib.lane_replay_begin(self._self, members, len(members))
+        return begun
+
+    def replay(self, kind: int, members: bytes) -> bool:
+        """One entry of the capture; False when it does not fit."""
+        done: bool = lib.lane_replay(self._self, kind, members, len(members))
+        return done
+
+    def replay_results(self) -> bytes:
+        """Entries with what the sinks have got since the last call."""
+        return read_packed(lambda out, size: int(lib.lane_replay_results(self._self, out, size)))
+
+    def replay_end(self) -> bool:
+        """A last cut, to be taken from the posts."""
+        frozen: bool = lib.lane_replay_end(self._self)
+        return frozen
+
+    @property
+    def events(self) -> int:
+        """How many events it has looked at."""
+        return int(lib.lane_events(self._self))
+
     def mail_abort(self) -> None:
         """End now."""
         lib.lane_mail_abort(self._self)

@@ -25,6 +25,7 @@ from appliance.limits import (
 from appliance.logs import Logger
 from appliance.native import lib
 from appliance.store import Store
+from appliance.worker.captures import Captures
 from appliance.worker.committer import Committer
 from appliance.worker.control import Channel, ChannelClosed
 from appliance.worker.cut_form import FlowCut
@@ -84,6 +85,8 @@ class Mailroom:
             min(flow.open.plan.settings.commit_every_us for flow in flows) / 1e6,
             _budget(flows),
         )
+        durables = [one.durable for one in recovered]
+        self._captures = Captures(job, lane, durables, store, self._committer, self._wake)
         self._resolver = Resolver(log)
         self._sources: dict[tuple[int, int], SourceThread] = {}
         self._sinks: dict[tuple[int, int], SinkThread] = {}
@@ -139,6 +142,7 @@ class Mailroom:
             self._carry_posts()
         if self._listening and self._channel.fileno() in ready:
             self._obey()
+        self._tell_captures()
         if self._stop_by_s is not None and clock.monotonic_s() >= self._stop_by_s:
             self._stop_by_s = None
             self._log.warning("stopping takes too long; giving up what is left")
@@ -167,6 +171,8 @@ class Mailroom:
                     self._stop(drain=drain, close=message.get("close") is True)
                 elif message["kind"] == "status":
                     self._channel.send("status", id=message["id"], **self._status())
+                elif message["kind"] == "capture":
+                    self._captures.ask(message)
         except ChannelClosed as error:
             self._listening = False
             self._log.warning("the supervisor has gone; stopping", reason=error)
@@ -203,6 +209,8 @@ class Mailroom:
             points.reach("freeze.after")
             self._committer.put(post.number, post.data)
             self._say_dry()  # a source that ends asks for a cut
+        elif post.kind == lib.POST_CAPTURE:
+            self._captures.posted(post)
         elif post.kind == lib.POST_RESOLVE:
             self._resolve(post)
         elif post.kind == lib.POST_LOG:
@@ -215,6 +223,15 @@ class Mailroom:
         if all(source["ended"] for source in self._lane.metrics()["sources"]):
             self._may_run_dry = False
             self._log.info("all sources have ended; waiting (use --once to end then)")
+
+    def _tell_captures(self) -> None:
+        for fields in self._captures.news():
+            if not self._listening:
+                return
+            try:
+                self._channel.send("capture", **fields)
+            except ChannelClosed as error:
+                self._log.debug("nobody hears of the capture", reason=error)
 
     def _resolve(self, post: Post) -> None:
         flow = self._flows[post.flow].open
@@ -280,6 +297,8 @@ class Mailroom:
         self._committer.abandon()
         self._committer.finish()
         self._committer.join()
+        self._captures.finish()
+        self._tell_captures()
 
     # ---- beginning and end ----
 

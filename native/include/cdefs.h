@@ -337,15 +337,20 @@ uint64_t clock_spin(int64_t ns, int64_t *monotonic_ns);
 typedef struct lane lane_t;
 
 enum lane_end { LANE_RUNNING, LANE_ENDED, LANE_STOPPED, LANE_FAILED };
-enum post_kind { POST_LOG, POST_CUT, POST_RECORDS, POST_RESOLVE, POST_ENDED, POST_DRAIN };
+enum post_kind { POST_LOG, POST_CUT, POST_RECORDS, POST_RESOLVE, POST_ENDED, POST_DRAIN, POST_CAPTURE };
+/* What a post of a capture is, and why a capture has ended. */
+enum capture_mark { CAPTURE_GOES_ON, CAPTURE_BEGINS, CAPTURE_ENDS };
+enum capture_end { CAPTURE_ASKED = 1, CAPTURE_FULL, CAPTURE_STOPPED, CAPTURE_SLOW, CAPTURE_MEMORY };
 
 /* Something the lane hands to the worker's Python threads. */
 typedef struct post {
     uint32_t kind;   /* enum post_kind */
     uint32_t flow;   /* index of the flow */
-    uint32_t index;  /* sink of POST_RECORDS and POST_RESOLVE; level of POST_LOG (10, 20, 30, 40 as in logging) */
+    uint32_t index;  /* sink of POST_RECORDS and POST_RESOLVE; level of POST_LOG (10, 20, 30, 40 as in logging);
+                      * enum capture_mark of POST_CAPTURE */
     uint64_t number; /* the cut's number; the count of records */
-    char *data;      /* POST_LOG: text; POST_CUT: packed blocks; POST_RECORDS: packed list of records (bin) */
+    char *data;      /* POST_LOG: text; POST_CUT: packed blocks; POST_RECORDS: packed list of records (bin);
+                      * POST_CAPTURE: entries (capture.h) */
     size_t size;
 } post_t;
 
@@ -382,6 +387,21 @@ void lane_mail_address(lane_t *self, uint32_t flow, uint32_t sink, const char *a
 /* Stop reading, finish what is read; `close`: as if all sources had ended. */
 void lane_mail_stop(lane_t *self, bool close);
 void lane_mail_abort(lane_t *self);
+
+/* Write down what one flow of the lane does, from its next cut on, into POST_CAPTURE (docs/formats/capture.md); with
+ * limit 0: until its next cut. What has been written must be reported, or the capture ends. */
+void lane_mail_capture(lane_t *self, uint32_t flow, uint64_t limit);
+void lane_capture_written(lane_t *self, size_t size);
+
+/* Do it again: after lane_restore and lane_restore_rows, instead of lane_start, with the members of the first entry;
+ * then entry by entry. False: it does not fit this flow, and the lane is of no more use. */
+bool lane_replay_begin(lane_t *self, const char *members, size_t size);
+bool lane_replay(lane_t *self, uint32_t kind, const char *members, size_t size);
+/* Entries with the results since the last call; the bytes needed. Taken when they fit. */
+size_t lane_replay_results(lane_t *self, char *out, size_t capacity);
+/* A last cut: POST_CUT has the rows that have changed. */
+bool lane_replay_end(lane_t *self);
+uint64_t lane_events(const lane_t *self);
 
 /* Posts. The descriptor is readable while any wait. */
 int lane_post_fd(lane_t *self);

@@ -29,6 +29,8 @@ void file_let_on (const partition_t *self);
 void file_end (partition_t *self);
 /* Read it again at this time, whatever happens. */
 void file_look_at (partition_t *self, int64_t when_ns);
+/* Whether it counts has been decided other than by what it brought, or it begins `anew`: a capture is told. */
+void file_placed (const partition_t *self, bool anew);
 void file_say (const partition_t *self, uint32_t level, const char *what);
 
 /* file_names.c */

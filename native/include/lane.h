@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 
+#include "capture.h"
 #include "clock.h"
 #include "flow.h"
 #include "histogram.h"
@@ -64,6 +65,13 @@ typedef struct lane {
     size_t blocks_size; /* of the last cut: the next is about as large */
     section_t section;  /* the rows of one step while they are frozen */
 
+    /* A capture under way, or asked for (a limit above 0); bytes posted and not written yet: atomic. */
+    capture_t *capture;
+    uint32_t capture_flow;
+    uint64_t capture_limit;
+    uint64_t capture_waiting;
+    bool replaying; /* does what a capture says, and decides nothing else */
+
     /* Ending. */
     bool once;
     bool stopping;
@@ -87,6 +95,10 @@ static inline void lane_gil_rest (lane_t *self, uint64_t ticks) {
     if (unlikely (self->gil_held) && clock_ns (ticks - self->gil_since) > GIL_HOLD_NS)
         lane_gil_drop (self);
 }
+
+/* A clock has been read, or given; the end of a turn. */
+void lane_arrive (lane_t *self);
+void lane_timers (lane_t *self);
 
 /* Called when a user function has returned: a process that it forked ends here. */
 void lane_after_python (void);
@@ -114,6 +126,8 @@ void source_accept (source_t *self);
 void source_complain (source_t *self, const char *what, const char *name, int error);
 /* So many bytes have come to stand behind `end`; nothing more will come (`error`, or 0). */
 void partition_got (partition_t *self, size_t count);
+/* The same for what is whole, such as a datagram: its last message needs no end. The caller flushes. */
+void partition_got_whole (partition_t *self, size_t count);
 void partition_failed (partition_t *self, int error);
 /* files and redirected streams (source_files.c) */
 bool source_start_files (source_t *self);

@@ -14,6 +14,7 @@ enum letter_kind {
     LETTER_TAKEN,
     LETTER_ADDRESS,
     LETTER_SPOOL,
+    LETTER_CAPTURE,
     LETTER_STOP,
     LETTER_ABORT
 };

@@ -78,4 +78,7 @@ bool pystep_restore (pystep_t *self, const char *rows, size_t size, fault_t *fau
 /* Timers that follow the lane's clock are due so much later: it stood still meanwhile (S6). */
 void pystep_shift (pystep_t *self, int64_t by_us);
 
+/* Tracebacks are given again, once each: a capture begins, and its replay has seen none. */
+void pystep_see_anew (pystep_t *self);
+
 #endif

@@ -32,6 +32,7 @@ struct pystep {
     pystate_t *keyed; /* NULL without state */
     PyObject *format; /* traceback.format_exception */
     PyObject *seen;   /* a set of (type, file, line) */
+    bool sees_anew;   /* what `seen` has is forgotten at the next fault */
 };
 
 static inline int64_t pystep_unit (const pystep_t *self, const pystep_call_t *call) {

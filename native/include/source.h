@@ -73,11 +73,27 @@ typedef struct partition {
     bool ready;         /* read in turns: a regular file that has not ended */
     uint32_t read_size; /* what the next read asks for */
     char peer[64];
+    uint32_t captured; /* its number in the capture under way */
     file_t file;
 } partition_t;
 
 /* Flags of a partition in a cut. */
 enum { PARTITION_COUNTED = 1, PARTITION_IDLE = 2, PARTITION_ENDED = 4 };
+
+/* How a source stood when a capture began, and is to stand when it is replayed. */
+enum captured_source {
+    CAPTURED_ENDED = 1,
+    CAPTURED_COUNTS = 2,
+    CAPTURED_PAUSED = 4,
+    CAPTURED_FORGETS = 8,
+    CAPTURED_FILES = 16,
+    CAPTURED_PEERS = 32
+};
+enum captured_sink { CAPTURED_FRAMED = 1, CAPTURED_DROPS = 2, CAPTURED_SPOOL_FULL = 4 };
+typedef struct replayed {
+    uint8_t flags;
+    int64_t watermark_us, left_time_us, look_ns, idle_from_ns, idle_watermark_us;
+} replayed_t;
 
 typedef struct source {
     struct flow *flow;
@@ -113,12 +129,14 @@ typedef struct source {
     int64_t watermark_us; /* minimum over its partitions, never going back */
     int64_t idle_from_ns; /* all partitions idle since, 0: not */
     int64_t idle_watermark_us;
-    bool counts;          /* some partition takes part in the minimum */
-    int64_t look_ns;      /* nobody becomes idle before */
-    int64_t left_time_us; /* largest event time of the partitions that have gone; INT64_MIN: none */
-    partition_t *lowest;  /* the partition that holds the minimum, when known */
-    bool resumed;         /* goes on from a cut … */
-    bool resumed_idle;    /* … in which all its partitions were idle */
+    bool counts;                   /* some partition takes part in the minimum */
+    int64_t look_ns;               /* nobody becomes idle before */
+    int64_t left_time_us;          /* largest event time of the partitions that have gone; INT64_MIN: none */
+    partition_t *lowest;           /* the partition that holds the minimum, when known */
+    bool resumed;                  /* goes on from a cut … */
+    bool resumed_idle;             /* … in which all its partitions were idle */
+    bool forgets, is_files, peers; /* replayed: as it was what it is not now, a source that the lane reads */
+    replayed_t replayed;
 
     partition_t *partitions;
     partition_t **known_last; /* while a cut is restored */
@@ -165,6 +183,9 @@ void partition_spare (partition_t *self);
 partition_t *partition_new (source_t *source, const char *name, uint32_t name_size, int fd);
 /* False: there is no memory for it, and it keeps the name it has. */
 bool partition_rename (partition_t *self, const char *name);
+bool partition_name (partition_t *self, const char *name, uint32_t name_size);
+/* It begins anew, as a file that was truncated. */
+void partition_anew (partition_t *self);
 partition_t *partition_find (source_t *source, const char *name, uint32_t name_size);
 void partition_end (partition_t *self);
 void partition_drop (partition_t *self);

@@ -108,6 +108,7 @@ bool lane_cut_freeze (lane_t *self) {
     uint64_t start = clock_ticks(), rows = 0;
     if (self->now_ns < self->cut_retry_ns)
         return false;
+    capture_before_cut (self);
     self->blocks.limit = CUT_BYTES_MAX;
     self->blocks.size = 0;
     bool good =
@@ -128,6 +129,7 @@ bool lane_cut_freeze (lane_t *self) {
     self->cut_wanted = self->cut_failed = false;
     self->cut_retry_ns = 0;
     self->cut_encoding = true;
+    capture_after_cut (self);
     histogram_record (self->pause, clock_ns (clock_ticks() - start));
     if (!rows)
         lane_cut_encode (self);

@@ -35,10 +35,8 @@ static bool was_truncated (partition_t *self) {
     file_say (self, 30, "was truncated; reading it from its start");
     lseek (self->fd, 0, SEEK_SET);
     file_identity_open (&self->file.identity, self->fd);
-    self->start = self->end = self->base = 0;
-    self->frame = (frame_state_t){0};
-    format_close (self->source->format, &self->format);
-    self->format = format_open (self->source->format);
+    partition_anew (self);
+    file_placed (self, true);
     return true;
 }
 

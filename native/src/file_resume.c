@@ -111,6 +111,7 @@ static enum file_resumed resume (partition_t *known, const char *path, int fd) {
     known->ready = !waits;
     if (!waits && !known->source->pattern && !known->source->arrival)
         known->counted = true; /* one that waited when the cut was made does not any more */
+    file_placed (known, false);
     return FILE_RESUMED;
 }
 

@@ -75,6 +75,7 @@ void lane_destroy (lane_t **self_p) {
     histogram_destroy (&self->latency);
     histogram_destroy (&self->closing);
     histogram_destroy (&self->pause);
+    capture_free (self);
     buffer_free (&self->blocks);
     buffer_free (&self->section.rows);
     free (self->scratch.base);
@@ -139,6 +140,8 @@ void lane_gil_drop (lane_t *self) {
 
 static void push_back (flow_t *flow) {
     uint64_t full = flow->memory_waits ? UINT64_MAX : 0;
+    if (unlikely (flow->lane->replaying))
+        return; /* its sources are paused when they were */
     for (uint32_t i = 0; i < flow->sink_count; i++)
         if (flow->sinks[i].full)
             full |= flow->sinks[i].sources;
@@ -149,6 +152,8 @@ static void push_back (flow_t *flow) {
 void lane_flush (lane_t *self) {
     if (self->gil_held)
         lane_gil_rest (self, clock_ticks());
+    if (unlikely (self->capture != NULL) && !self->replaying)
+        capture_sinks (self);
     for (uint32_t f = 0; f < self->flow_count; f++) {
         flow_t *flow = self->flows[f];
         bool flushed = false;
@@ -178,6 +183,10 @@ static void read_letter (lane_t *self, const letter_t *letter) {
     }
     if (letter->kind == LETTER_ABORT) {
         self->aborted = true;
+        return;
+    }
+    if (letter->kind == LETTER_CAPTURE) {
+        capture_ask (self, letter->flow, letter->number);
         return;
     }
     if (letter->kind == LETTER_COMMITTED) {
@@ -319,7 +328,7 @@ static bool is_dirty (const lane_t *self) {
 }
 
 static int64_t tick_cut (lane_t *self) {
-    if (self->cut_in_flight || (!is_dirty (self) && !self->cut_wanted))
+    if (self->cut_in_flight || self->replaying || (!is_dirty (self) && !self->cut_wanted))
         return INT64_MAX;
     if (self->cut_wanted || self->now_ns >= self->cut_at_ns) {
         if (!lane_cut_freeze (self))
@@ -348,12 +357,22 @@ static int64_t tick (lane_t *self) {
     int64_t next = INT64_MAX;
     if (self->clock_given || self->now_ns >= self->measure_ns || is_waiting (self))
         measure (self);
+    if (unlikely (self->capture != NULL))
+        capture_timers (self);
     for (uint32_t f = 0; f < self->flow_count; f++)
         next = earlier (next, tick_flow (self, self->flows[f]));
     next = earlier (next, tick_cut (self));
     lane_flush (self);
     return next;
 }
+
+void lane_arrive (lane_t *self) {
+    if (unlikely (self->capture != NULL))
+        capture_tick (self);
+    advance_arrival (self);
+}
+
+void lane_timers (lane_t *self) { tick (self); }
 
 /* ---- ending ---- */
 
@@ -481,7 +500,7 @@ int lane_turn (lane_t *self) {
     __atomic_store_n (&self->page->waiting, 0, __ATOMIC_RELAXED);
     read_clock (self);
     self->more = false;
-    advance_arrival (self);
+    lane_arrive (self);
     read_mail (self);
     for (int i = 0; i < count; i++)
         handle (self, &events[i]);
@@ -489,7 +508,12 @@ int lane_turn (lane_t *self) {
     self->next_ns = tick (self);
     if (self->gil_held)
         lane_gil_drop (self); /* before it waits */
-    return ending (self);
+    enum lane_end end = ending (self);
+    if (unlikely (self->capture != NULL) && end != LANE_RUNNING)
+        capture_lane_ended (self);
+    else if (unlikely (self->capture != NULL))
+        capture_turn (self);
+    return end;
 }
 
 /* Events that a user function did not come back from, of sources that will not bring them again. */
@@ -541,41 +565,4 @@ int lane_run (lane_t *self) {
     __atomic_store_n (&self->page->waiting, 1, __ATOMIC_RELAXED);
     posts_send (&self->posts, POST_ENDED, 0, (uint32_t) end, 0, NULL, 0);
     return (int) end;
-}
-
-/* ---- mail from Python ---- */
-
-bool lane_mail_chunk (lane_t *self, uint32_t flow, uint32_t source, const char *partition,
-                      size_t partition_size, const char *position, size_t position_size, const char *data,
-                      size_t size) {
-    return mail_send (&self->mail, LETTER_CHUNK, flow, source, 0, data, size, partition, partition_size,
-                      position, position_size);
-}
-
-static void send_plain (lane_t *self, uint32_t kind, uint32_t flow, uint32_t index, uint64_t number) {
-    mail_send (&self->mail, kind, flow, index, number, NULL, 0, NULL, 0, NULL, 0);
-}
-
-void lane_mail_end (lane_t *self, uint32_t flow, uint32_t source) {
-    send_plain (self, LETTER_END, flow, source, 0);
-}
-void lane_mail_committed (lane_t *self, uint64_t cut) { send_plain (self, LETTER_COMMITTED, 0, 0, cut); }
-void lane_mail_taken (lane_t *self, uint32_t flow, uint32_t sink) {
-    send_plain (self, LETTER_TAKEN, flow, sink, 0);
-}
-void lane_mail_spool (lane_t *self, uint32_t flow, uint32_t sink, bool full) {
-    send_plain (self, LETTER_SPOOL, flow, sink, full);
-}
-void lane_mail_stop (lane_t *self, bool close) { send_plain (self, LETTER_STOP, 0, 0, close); }
-void lane_mail_abort (lane_t *self) { send_plain (self, LETTER_ABORT, 0, 0, 0); }
-
-void lane_mail_address (lane_t *self, uint32_t flow, uint32_t sink, const char *address, size_t size) {
-    mail_send (&self->mail, LETTER_ADDRESS, flow, sink, 0, address, size, NULL, 0, NULL, 0);
-}
-
-int lane_post_fd (lane_t *self) { return self->posts.fd; }
-bool lane_take_post (lane_t *self, post_t *post) { return posts_take (&self->posts, post); }
-void lane_release_post (post_t *post) {
-    free (post->data);
-    post->data = NULL;
 }

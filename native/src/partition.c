@@ -36,6 +36,9 @@ partition_t *partition_new (source_t *source, const char *name, uint32_t name_si
     self->next = source->partitions;
     source->partitions = self;
     source->partition_count++;
+    capture_t *capture = capture_of (source->flow);
+    if (unlikely (capture))
+        capture_begin (capture, self);
     return self;
 }
 
@@ -47,14 +50,30 @@ partition_t *partition_find (source_t *source, const char *name, uint32_t name_s
 }
 
 bool partition_rename (partition_t *self, const char *name) {
-    char *copy = strdup (name);
+    return partition_name (self, name, (uint32_t) strlen (name));
+}
+
+bool partition_name (partition_t *self, const char *name, uint32_t name_size) {
+    char *copy = calloc (1, (size_t) name_size + 1);
     if (!copy)
         return false;
+    if (name_size)
+        memcpy (copy, name, name_size);
     free (self->name);
     self->name = copy;
-    self->name_size = (uint32_t) strlen (copy);
+    self->name_size = name_size;
     self->shard = key_shard (hash_bytes (self->name, self->name_size));
+    capture_t *capture = capture_of (self->source->flow);
+    if (unlikely (capture))
+        capture_rename (capture, self);
     return true;
+}
+
+void partition_anew (partition_t *self) {
+    self->start = self->end = self->base = 0;
+    self->frame = (frame_state_t){0};
+    format_close (self->source->format, &self->format);
+    self->format = format_open (self->source->format);
 }
 
 void partition_free (partition_t *self) {
@@ -191,8 +210,9 @@ static void fill_meta (partition_t *self) {
     if (source->meta_partition != SLOT_NONE)
         row[source->meta_partition] = value_text (self->name, self->name_size);
     if (source->meta_path != SLOT_NONE)
-        row[source->meta_path] =
-            source->kind == SOURCE_FILES ? value_text (self->name, self->name_size) : value_null();
+        row[source->meta_path] = source->kind == SOURCE_FILES || source->is_files
+                                     ? value_text (self->name, self->name_size)
+                                     : value_null();
     if (source->meta_position != SLOT_NONE)
         row[source->meta_position] = value_int ((int64_t) source->flow->position);
     if (source->meta_arrival != SLOT_NONE)

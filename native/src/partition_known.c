@@ -7,7 +7,7 @@
 
 /* Sources whose partitions are the same ones after a restart. A followed file never ends for good. */
 static bool can_resume (const source_t *self) {
-    return self->kind == SOURCE_FILES || self->kind == SOURCE_CHUNKS;
+    return (self->kind == SOURCE_FILES || self->kind == SOURCE_CHUNKS) && !self->forgets;
 }
 
 static partition_t **find (source_t *self, const char *name, uint32_t name_size) {
@@ -57,6 +57,9 @@ static void take (partition_t **link, int fd) {
     self->next = source->partitions;
     source->partitions = self;
     source->partition_count++;
+    capture_t *capture = capture_of (source->flow);
+    if (unlikely (capture))
+        capture_partition (capture, CAPTURED_RESUME, self);
 }
 
 static partition_t **link_of (partition_t *known) {

@@ -35,6 +35,9 @@ static PyObject *fingerprint (PyObject *type, PyObject *traceback) {
 
 /* True the first time a fingerprint is met. */
 static bool is_news (pystep_t *self, PyObject *type, PyObject *traceback) {
+    if (self->sees_anew)
+        PySet_Clear (self->seen);
+    self->sees_anew = false;
     PyObject *mark = fingerprint (type, traceback);
     bool news = mark != NULL && PySet_GET_SIZE (self->seen) < FAULT_KINDS_MAX &&
                 PySet_Contains (self->seen, mark) == 0 && PySet_Add (self->seen, mark) == 0;
@@ -67,6 +70,8 @@ static char *format (pystep_t *self, PyObject *type, PyObject *value, PyObject *
     PyErr_Clear();
     return text;
 }
+
+void pystep_see_anew (pystep_t *self) { self->sees_anew = true; }
 
 void pystep_catch (pystep_t *self, fault_t *fault, bool *interrupted) {
     PyObject *type, *value, *traceback;

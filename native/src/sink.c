@@ -393,6 +393,9 @@ void sink_taken (sink_t *self) {
 }
 
 void sink_spool (sink_t *self, bool full) {
+    capture_t *capture = capture_of (self->flow);
+    if (unlikely (capture))
+        capture_switch (capture, CAPTURED_SPOOL, self->index, full);
     self->spool_full = full;
     self->dirty = self->kind == SINK_SPOOL;
 }

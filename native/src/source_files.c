@@ -17,6 +17,12 @@ void file_say (const partition_t *self, uint32_t level, const char *what) {
               self->source->name, self->name, what);
 }
 
+void file_placed (const partition_t *self, bool anew) {
+    capture_t *capture = capture_of (self->source->flow);
+    if (unlikely (capture))
+        capture_place (capture, self, anew);
+}
+
 /* ---- opening and leaving ---- */
 
 static partition_t *no_file (int fd, int error) {
@@ -50,6 +56,7 @@ static partition_t *begin_anew (source_t *self, const char *path, int fd, const 
     /* Named in the flow it counts from the start, one that appears later from its first record, and one that waits when
      * it is let on (S7). */
     partition->counted = !known && !self->arrival && (!self->pattern || !self->begun);
+    file_placed (partition, false);
     return partition;
 }
 
@@ -89,6 +96,7 @@ void file_let_on (const partition_t *self) {
     next->ready = true;
     next->counted = self->counted; /* it takes its predecessor's place (S7) */
     next->heard_ns = lane_of (self->source)->now_ns;
+    file_placed (next, false);
     lane_of (self->source)->more = true;
 }
 

@@ -24,6 +24,9 @@ void source_complain (source_t *self, const char *what, const char *name, int er
 void source_end (source_t *self) {
     if (self->ended)
         return;
+    capture_t *capture = capture_of (self->flow);
+    if (unlikely (capture))
+        capture_switch (capture, CAPTURED_SOURCE_END, self->index, true);
     self->ended = true;
     source_refresh (self);
     flow_advance (self->flow);
@@ -34,6 +37,9 @@ void source_end (source_t *self) {
 void partition_end (partition_t *self) {
     source_t *source = self->source;
     lane_t *lane = lane_of (source);
+    capture_t *capture = capture_of (source->flow);
+    if (unlikely (capture))
+        capture_partition (capture, CAPTURED_PARTITION_END, self);
     lane->received = clock_ticks();
     if (self->data || partition_room (self, 1))
         partition_process (self, true);
@@ -179,15 +185,27 @@ static void learn_size (partition_t *self, size_t count, size_t room) {
         self->read_size /= 2;
 }
 
-void partition_got (partition_t *self, size_t count) {
-    lane_t *lane = lane_of (self->source);
-    lane->received = clock_ticks();
+static void add (partition_t *self, size_t count, bool whole) {
+    lane_of (self->source)->received = clock_ticks();
     self->end += count;
     self->source->bytes += count;
     self->source->flow->unmeasured += count;
     heard (self);
+    capture_t *capture = capture_of (self->source->flow);
+    if (unlikely (capture))
+        capture_bytes (capture, self, count, whole);
+}
+
+void partition_got (partition_t *self, size_t count) {
+    lane_t *lane = lane_of (self->source);
+    add (self, count, false);
     partition_process (self, false);
     lane_flush (lane);
+}
+
+void partition_got_whole (partition_t *self, size_t count) {
+    add (self, count, true);
+    partition_process (self, true);
 }
 
 static void read_datagrams (partition_t *self) {
@@ -198,13 +216,8 @@ static void read_datagrams (partition_t *self) {
         ssize_t count = recv (self->fd, self->data + self->end, DATAGRAM_MAX, MSG_DONTWAIT);
         if (count < 0)
             break;
-        lane->received = clock_ticks();
-        self->end += (size_t) count;
-        self->source->bytes += (uint64_t) count;
-        self->source->flow->unmeasured += (uint64_t) count;
-        heard (self);
         /* A datagram is whole: its last line needs no newline, and nothing of it waits for the next. */
-        partition_process (self, true);
+        partition_got_whole (self, (size_t) count);
     }
     lane_flush (lane);
 }
@@ -367,6 +380,9 @@ void source_pause (source_t *self, bool paused) {
     if (self->paused == paused || self->stopped)
         return;
     self->paused = paused;
+    capture_t *capture = capture_of (self->flow);
+    if (unlikely (capture))
+        capture_switch (capture, CAPTURED_PAUSE, self->index, paused);
     if (self->kind == SOURCE_LISTEN || self->kind == SOURCE_CONNECT || self->watched)
         watch_all (self, !paused);
     if (!paused) {
@@ -379,8 +395,8 @@ void source_pause (source_t *self, bool paused) {
 void source_stop (source_t *self) {
     if (self->stopped)
         return;
+    source_pause (self, true);
     self->stopped = true;
-    self->paused = true;
     if (self->kind == SOURCE_LISTEN || self->kind == SOURCE_CONNECT || self->watched)
         watch_all (self, false);
     if (self->fd >= 0) {
