@@ -18,6 +18,7 @@ from pathlib import Path
 
 import msgpack
 
+import processes
 from appliance.store import Commit, Section, SpoolBlock, Store
 
 LIVE_KEYS = 100_000
@@ -53,13 +54,6 @@ def section(keys: list[int], draw: random.Random) -> Section:
     return Section("sensors", "hot", "window", sizes, b"".join(rows))
 
 
-def written_bytes() -> int:
-    for line in Path("/proc/self/io").read_text().splitlines():
-        if line.startswith("wchar:"):
-            return int(line.split()[1])
-    raise OSError("the kernel does not count what is written")
-
-
 def main(folder: Path, dirty: int) -> None:
     draw = random.Random(1)
     store = Store.open(folder / "store")
@@ -70,7 +64,7 @@ def main(folder: Path, dirty: int) -> None:
     trims: dict[tuple[str, str], int] = {}
     for number in range(count):
         if number == count // 2:
-            before = written_bytes()
+            before = processes.write_calls_bytes()
             counted = merges = 0
         changed = section(draw.sample(range(LIVE_KEYS), dirty), draw)
         spools = [SpoolBlock("sensors", "results", results)]
@@ -78,7 +72,7 @@ def main(folder: Path, dirty: int) -> None:
         trims = {("sensors", "results"): result.seqs[0]}
         counted += len(changed.rows) + len(results)
         merges += result.merges
-    written = written_bytes() - before
+    written = processes.write_calls_bytes() - before
     store.close()
     found = {"cuts": count - count // 2, "bytes": counted, "written": written, "merges": merges}
     print(json.dumps(found))

@@ -1,7 +1,7 @@
 """What being durable costs: CPU, pauses, bytes to the disk, the time of a restart, memory.
 
-Bytes are those that the kernel was made to write to the disk of the benchmarks' folder, so that
-folder must not be in memory; what the file system writes beside them (its journal) is not in it.
+Bytes to the disk are those of the write calls: each is synced and reaches the disk once. What the
+file system writes beside them (its journal) is not in it.
 """
 
 from __future__ import annotations

@@ -15,17 +15,25 @@ from pathlib import Path
 PATIENCE_S = 120.0
 QUIET_S = 0.6  # CPU time that stands still for this long means: done
 POLL_S = 0.02
-SECTOR_BYTES = 512  # what the kernel counts writes in, whatever the disk
 
 
 @dataclass(frozen=True)
 class Cost:
     """One finished child with all it waited for: `cpu_s` user and system, `rss_bytes` the peak of
-    its largest process, `written_bytes` what it made the page cache write to a disk."""
+    its largest process, `written_bytes` those of its write calls, to files and whatever else."""
 
     cpu_s: float
     rss_bytes: int
     written_bytes: int
+
+
+def write_calls_bytes() -> int:
+    """Those of this process and of all it has waited for. (The kernel's count of what the cache got
+    to write, `write_bytes`, takes a page for the whole run of pages it is held in.)"""
+    for line in Path("/proc/self/io").read_text().splitlines():
+        if line.startswith("wchar:"):
+            return int(line.split()[1])
+    raise OSError("the kernel does not count what is written")
 
 
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
@@ -34,6 +42,7 @@ def environment(extra: Mapping[str, str]) -> dict[str, str]:
 
 def run(command: Sequence[str], extra: Mapping[str, str] | None = None) -> Cost:
     """Run to the end. Raises CalledProcessError when it fails."""
+    written = write_calls_bytes()
     child = subprocess.Popen(
         command, env=environment(extra or {}), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
@@ -45,7 +54,7 @@ def run(command: Sequence[str], extra: Mapping[str, str] | None = None) -> Cost:
     if child.returncode:
         raise subprocess.CalledProcessError(child.returncode, command, stderr=said)
     cpu = usage.ru_utime + usage.ru_stime
-    return Cost(cpu, usage.ru_maxrss * 1024, usage.ru_oublock * SECTOR_BYTES)
+    return Cost(cpu, usage.ru_maxrss * 1024, write_calls_bytes() - written)
 
 
 @contextlib.contextmanager

@@ -50,9 +50,8 @@ def spool_values(block: SpoolBlock, seq: int) -> Iterator[tuple[bytes, bytes]]:
     """The keys and values of a block."""
     flow, sink = block.flow.encode(), block.sink.encode()
     header = _HEADER.pack(len(block.data), len(flow), len(sink))
-    yield from blocks(
-        spool_block_prefix(block.flow, block.sink, seq), b"".join((header, flow, sink, block.data))
-    )
+    prefix = spool_block_prefix(block.flow, block.sink, seq)
+    yield from blocks(prefix, header, flow, sink, block.data)
 
 
 def read_spool_block(reading: Reading, flow: str, sink: str, seq: int) -> bytes:

@@ -30,9 +30,12 @@ SHARD_COUNT = 64
 _CHECKSUM = struct.Struct("<I")
 
 
-def with_checksum(key: bytes, payload: bytes | memoryview) -> bytes:
-    """The value that is stored under `key`."""
-    return b"".join((_CHECKSUM.pack(zlib.crc32(payload, zlib.crc32(key))), payload))
+def with_checksum(key: bytes, *payload: bytes | memoryview) -> bytes:
+    """The value that is stored under `key`; the payload may come in parts."""
+    checksum = zlib.crc32(key)
+    for part in payload:
+        checksum = zlib.crc32(part, checksum)
+    return b"".join((_CHECKSUM.pack(checksum), *payload))
 
 
 def without_checksum(key: bytes, value: bytes | memoryview) -> memoryview | None:
@@ -88,12 +91,19 @@ def block_count(length: int) -> int:
     return max(1, -(-length // BLOCK_BYTES))
 
 
-def blocks(prefix: bytes, data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Keys and values of `data`, cut into blocks."""
-    view = memoryview(data)
-    for number in range(block_count(len(data))):
+def blocks(prefix: bytes, *data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Keys and values of data, which may come in parts, cut into blocks."""
+    parts = [memoryview(part) for part in data]
+    for number in range(block_count(sum(map(len, parts)))):
         key = block_key(prefix, number)
-        yield key, with_checksum(key, view[number * BLOCK_BYTES : (number + 1) * BLOCK_BYTES])
+        taken, room = [], BLOCK_BYTES
+        while parts and room:
+            taken.append(parts[0][:room])
+            room -= len(taken[-1])
+            parts[0] = parts[0][len(taken[-1]) :]
+            if not parts[0]:
+                del parts[0]
+        yield key, with_checksum(key, *taken)
 
 
 def unpack(data: bytes | memoryview) -> Any:

@@ -72,7 +72,7 @@ class Committer(threading.Thread):
         self._hurry = threading.Event()
         self._last_s: float | None = None
         # One cut is in flight at a time; the other place is for the end.
-        self._queue: queue.Queue[tuple[int, bytes] | None] = queue.Queue(2)
+        self._queue: queue.Queue[tuple[int, bytes | memoryview] | None] = queue.Queue(2)
         self._abandoned = threading.Event()
         self._backoff = Backoff(COMMIT_RETRY_FIRST_S, COMMIT_RETRY_MAX_S)
         self.stats = CommitStats()
@@ -84,7 +84,7 @@ class Committer(threading.Thread):
         that cut."""
         self._after[number] = work
 
-    def put(self, number: int, blocks: bytes) -> None:
+    def put(self, number: int, blocks: bytes | memoryview) -> None:
         """A frozen cut. The lane makes the next only when this one is committed."""
         self._queue.put_nowait((number, blocks))
 
@@ -115,7 +115,7 @@ class Committer(threading.Thread):
         except Exception as error:
             self._failed(error)
 
-    def _commit_cut(self, number: int, blocks: bytes) -> None:
+    def _commit_cut(self, number: int, blocks: bytes | memoryview) -> None:
         wait_s = self._budget.wait_s(clock.monotonic_s())
         if wait_s:
             self.stats.stretched_s += wait_s

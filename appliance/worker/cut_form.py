@@ -154,7 +154,7 @@ class FlowPositions:
         return packed
 
 
-def unpack_cut(blocks: bytes) -> tuple[FlowCut, ...]:
+def unpack_cut(blocks: bytes | memoryview) -> tuple[FlowCut, ...]:
     """The flows of a cut. BettongError when it is none."""
     try:
         flows, behind = _first(blocks)
@@ -188,7 +188,7 @@ def unpack_positions(packed: bytes) -> FlowPositions:
         raise _wrong("a flow's positions", str(error) or type(error).__name__) from error
 
 
-def _first(blocks: bytes) -> tuple[Any, bytes]:
+def _first(blocks: bytes | memoryview) -> tuple[Any, bytes]:
     """The first value, and what is behind it. An Unpacker would copy all of it before it begins."""
     try:
         msgpack.unpackb(blocks, **_limits(len(blocks)))

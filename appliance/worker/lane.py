@@ -22,13 +22,14 @@ _TIME_EXTENSION = 1  # microseconds since 1970, signed, eight bytes (pack_put.h)
 
 @dataclass(frozen=True)
 class Post:
-    """Something the lane hands over; see `post_t` in cdefs.h."""
+    """Something the lane hands over; see `post_t` in cdefs.h. A cut's `data`, which may be some
+    megabytes, is a view of the lane's own, released with it."""
 
     kind: int
     flow: int
     index: int
     number: int
-    data: bytes
+    data: bytes | memoryview
 
 
 class Lane:
@@ -184,6 +185,10 @@ class Lane:
         """All posts that wait now, oldest first."""
         post = self._post
         while lib.lane_take_post(self._self, post):
+            if post.kind == lib.POST_CUT:
+                yield Post(post.kind, post.flow, post.index, post.number, _view(post))
+                post = self._post = ffi.new("post_t *")
+                continue
             data = bytes(ffi.buffer(post.data, post.size)) if post.size else b""
             taken = Post(post.kind, post.flow, post.index, post.number, data)
             lib.lane_release_post(post)
@@ -215,6 +220,12 @@ class Lane:
         lib.lane_destroy(holder)
         self._self = ffi.NULL
         self._functions.clear()
+
+
+def _view(post: Any) -> memoryview:
+    """The data of a post, which goes when nobody looks at it any more."""
+    data = ffi.gc(post.data, lambda _: lib.lane_release_post(post))
+    return memoryview(ffi.buffer(data, post.size))
 
 
 def _text(message: Any) -> str:

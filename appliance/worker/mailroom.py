@@ -214,7 +214,7 @@ class Mailroom:
         elif post.kind == lib.POST_RESOLVE:
             self._resolve(post)
         elif post.kind == lib.POST_LOG:
-            self._log.log(post.index, post.data.decode("utf-8", "replace"), {})
+            self._log.log(post.index, bytes(post.data).decode("utf-8", "replace"), {})
 
     def _say_dry(self) -> None:
         """Once, when nothing more can come: whoever waits for the run to end waits in vain."""
