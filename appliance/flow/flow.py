@@ -59,12 +59,17 @@ class Flow:
         schema: Mapping[str, str] | None = None,
         frame: str | Mapping[str, str] | None = None,
         frame_max: str | None = None,
+        id: str | None = None,
+        id_within: str | None = None,
     ) -> Stream:
         """Events from somewhere: `flow.source(tcp.listen(9000), json(), time=event_time("ts",
         "ms"))`."""
         place = caller_place()
         name = self._named("source", name, connector, self._sources, place)
-        entries = {"time": time, "schema": schema, "frame": frame, "frame_max": frame_max}
+        entries = {
+            "time": time, "schema": schema, "frame": frame, "frame_max": frame_max,
+            "id": id, "id_within": id_within,
+        }  # fmt: skip
         self._sources[name] = _end_table(connector, format, entries)
         self._places[("source", name)] = place
         return Stream(self, (Ref(name=name),))

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from appliance.errors import Fault
 from appliance.plan.check_fields import Finder, check_fields
 from appliance.plan.logical import Plan, Step, Window
-from appliance.plan.shape import Shapes, owner_of
+from appliance.plan.shape import Shapes, format_fields, owner_of
 from appliance.plan.surprises import notes as notes
 from appliance.plan.table import Locator, nearest
 
@@ -25,7 +25,7 @@ def check(
     """Every fault of the plan, sorted by place. `locator` knows where things stand; `broken` are
     the sources and steps that could not be read: nothing is concluded from what they give."""
     finder = Finder(locator)
-    faults = [*_ends(plan), *_inputs(plan, finder, broken), *_cycles(plan)]
+    faults = [*_ends(plan), *_ids(plan, finder), *_inputs(plan, finder, broken), *_cycles(plan)]
     shapes = Shapes(plan, broken)
     faults += check_fields(plan, shapes, finder)
     return by_place(faults)
@@ -46,6 +46,18 @@ def _ends(plan: Plan) -> list[Fault]:
     if not plan.sinks:
         remedy = "write [sink.NAME] with a connector, such as stdout = { }"
         faults.append(Fault(plan.place, "the flow has no sink", remedy))
+    return faults
+
+
+def _ids(plan: Plan, finder: Finder) -> list[Fault]:
+    """The field that is a source's id is among those it can have."""
+    faults: list[Fault] = []
+    for source in plan.sources.values():
+        known = tuple(source.schema) or format_fields(source.format)
+        if source.id is not None and known is not None and source.id not in known:
+            message = f"id: {source.name!r} has no field {source.id!r}"
+            place = finder.place(source.place, "source", source.name, "id", name=source.id)
+            faults.append(Fault(place, message, nearest(source.id, known)))
     return faults
 
 

@@ -133,6 +133,8 @@ def _source(source: Source, decoded: list[str] | None, base: str) -> list[tuple[
         ("format", f"{_format(source.format)}, {_frame(source.frame)}"),
         ("time", _time(source.time)),
     ]
+    if source.id is not None:
+        lines.append(("id", f"{source.id}, known for {duration_text(source.id_within_us)}"))
     if source.schema:
         schema = ", ".join(f"{name} {kind}" for name, kind in source.schema.items())
         lines.append(("schema", schema))
@@ -152,12 +154,18 @@ def _sink(plan: Plan, sink: Sink) -> list[tuple[str, str]]:
         lines.append(("spool", _spool(sink.spool)))
     for name in sources_of(plan, sink.inputs):
         promise = guarantee(
-            source_class(plan.sources[name], plan.base),
+            _class_with_id(plan.sources[name], plan.base),
             sink.delivery,
             plan.settings.commit_every_us,
         )
         lines.append(("guarantee", f"{name} → {sink.name}: {promise}"))
     return lines
+
+
+def _class_with_id(source: Source, base: str) -> str:
+    """What the other side sends again is known by its id: as good as what can be read again."""
+    found = source_class(source, base)
+    return "replayable" if found == "acknowledged" and source.id is not None else found
 
 
 def _connector(name: str, options: Mapping[str, Any]) -> str:

@@ -60,6 +60,8 @@ class Source:
     time: EventTime = EventTime()
     schema: Mapping[str, FieldType] = field(default_factory=dict)
     place: Place = NOWHERE
+    id: str | None = None  # the field that tells records apart: one that comes again is dropped
+    id_within_us: int = 3_600_000_000
 
 
 @dataclass(frozen=True)

@@ -110,4 +110,6 @@ def _ordered(source: Source, need: Need) -> list[str] | None:
         return list(known)
     if source.time.field is not None:
         need = _both(need, {source.time.field})
+    if source.id is not None:
+        need = _both(need, {source.id})
     return None if need is None else sorted(need - set(METADATA))

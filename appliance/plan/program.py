@@ -19,6 +19,7 @@ from appliance.plan.origins import PythonOrigin, SourceOrigin
 from appliance.plan.port import Port
 from appliance.plan.record import Layout, Record
 from appliance.plan.shape import ERROR_FIELDS, format_fields, in_order
+from appliance.plan.signature import id_state
 from appliance.plan.steps import Cursor, StepCompiler
 
 WATERMARK_NEVER = -1
@@ -145,8 +146,23 @@ class Compiler:
         }
         arrival = source.time.field is None
         self.sources.append((entry, origin))
-        self.ports[source.name] = Port(record, entry["next"], 1 << index, unit, arrival)
+        following = entry["next"] if source.id is None else self.ids(source, origin, entry)
+        self.ports[source.name] = Port(record, following, 1 << index, unit, arrival)
         self.ports[f"{source.name}.late"] = Port(record, entry["late"], 1 << index, unit, arrival)
+
+    def ids(self, source: Source, origin: SourceOrigin, entry: dict[str, Any]) -> list[int]:
+        """Right behind the source: what it brings again goes no further."""
+        assert source.id is not None
+        index, made = self.parts.op(
+            "seen",
+            id_of=id_state(source),
+            slots=[origin.slot(source.id)],
+            key=self.parts.key(),
+            within=source.id_within_us,
+        )
+        entry["next"].append(index)
+        following: list[int] = made["next"]
+        return following
 
     def errors(self) -> dict[str, Any]:
         slots = {name: self.parts.slots.new() for name in ERROR_FIELDS}

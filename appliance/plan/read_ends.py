@@ -17,7 +17,7 @@ from appliance.schema import FieldType
 TIME_UNITS = ("s", "ms", "us", "ns", "rfc3339")
 
 #: Keys of sources and sinks that the design has and this version has not.
-LATER_SOURCE_KEYS = ("id", "id_within", "acknowledge")
+LATER_SOURCE_KEYS = ("acknowledge",)
 
 
 def read_source(table: Table, name: str, base: str) -> Source:
@@ -25,6 +25,7 @@ def read_source(table: Table, name: str, base: str) -> Source:
     made_format = read_format(table, "source")
     time = read_time(table)
     schema = read_schema(table)
+    id_field, id_within_us = read_id(table)
     for key in LATER_SOURCE_KEYS:
         if table.has(key):
             table.key_fault(key, f"{key!r} is not available in this version")
@@ -33,7 +34,19 @@ def read_source(table: Table, name: str, base: str) -> Source:
     connector, options, cls = found if found is not None else ("", {}, None)
     whole = brings_messages(connector, cls, options, base)
     frame = read_frame(table, made_format, whole)
-    return Source(name, connector, options, made_format, frame, time, schema, table.place())
+    return Source(
+        name, connector, options, made_format, frame, time, schema, table.place(),
+        id_field, id_within_us,
+    )  # fmt: skip
+
+
+def read_id(table: Table) -> tuple[str | None, int]:
+    """`id` and `id_within`: which records are the same, and for how long that is known."""
+    field = table.text("id", "", '"message_id"') or None
+    within_us = table.duration("id_within", Source.id_within_us, least_us=1)
+    if field is None and table.has("id_within"):
+        table.key_fault("id_within", "id_within: there is no id", 'write id = "message_id"')
+    return field, within_us
 
 
 def read_sink(table: Table, name: str, inputs: tuple[str, ...], base: str) -> Sink:

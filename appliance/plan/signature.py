@@ -36,11 +36,17 @@ def state_signatures(plan: Plan) -> dict[str, str]:
     Of a Python step the state's class stands in it by name; its fields are known only when it is
     loaded.
     """
-    return {
+    found = {
         step.name: f"key {_keys(plan, step)}; {'; '.join(_operation(step))}"
         for step in plan.steps.values()
         if keeps_state(step)
     }
+    return found | {id_state(s): f"id {s.id}" for s in plan.sources.values() if s.id is not None}
+
+
+def id_state(source: Source) -> str:
+    """Under which name the ids of a source are stored, beside the steps' states."""
+    return f"{source.name}.id"
 
 
 def keeps_state(step: Step) -> bool:

@@ -19,6 +19,7 @@ FORMS = {
     "global": (6, 2, 5),
     "running": (3, 2, 2),
     "python": (4, 2, 2),
+    "seen": (3, 2, 2),
 }
 
 _NO_MEMORY = -2

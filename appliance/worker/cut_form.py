@@ -22,7 +22,7 @@ _SIZES = struct.Struct(f"<{SHARD_COUNT}I")
 #: Flags of a partition.
 COUNTED, IDLE, ENDED = 1, 2, 4
 
-KINDS = ("window", "global", "running", "python")
+KINDS = ("window", "global", "running", "python", "seen")
 
 _Part = TypeVar("_Part")
 

@@ -46,7 +46,7 @@ class Names:
         steps = document["steps"]
         return cls(
             tuple(entry["name"] for entry in document["sources"]),
-            tuple(_step_name(steps, op.get("step")) for op in document["ops"]),
+            tuple(op.get("id_of") or _step_name(steps, op.get("step")) for op in document["ops"]),
         )
 
 

@@ -35,7 +35,7 @@ from appliance.worker.record import (
 from appliance.worker.settling import Settling
 from appliance.worker.spool import Spool
 
-_STATEFUL = ("window", "running", "python")
+_STATEFUL = ("window", "running", "python", "seen")
 
 
 class StateRefused(EnvironmentFailure):

@@ -13,6 +13,7 @@
 #include "machine.h"
 #include "pystep.h"
 #include "running.h"
+#include "seen.h"
 #include "sink.h"
 #include "source.h"
 #include "window.h"
@@ -27,7 +28,8 @@ enum op_kind {
     OP_KIND_MOVE,
     OP_KIND_PACK,
     OP_KIND_EACH,
-    OP_KIND_EMIT
+    OP_KIND_EMIT,
+    OP_KIND_SEEN
 };
 
 typedef struct step {
@@ -63,6 +65,7 @@ typedef struct op {
     int64_t due;
     sink_t *sink;
     running_t *running;
+    seen_t *seen;
     pystep_t *python;
     const layout_t *layout; /* of the record as it enters the step; of the sink's record for an emit */
     branches_t late;
@@ -133,8 +136,9 @@ typedef struct flow {
     bool stop_on_error;
     bool restored; /* goes on from a cut, which was made at `restored_us` of its lane's clock */
     int64_t restored_us;
-    bool stopped; /* by on_error = "stop", or by MemoryError or KeyboardInterrupt in a user function */
-    bool dirty;   /* something changed since the last cut */
+    bool remembers; /* ids of its sources */
+    bool stopped;   /* by on_error = "stop", or by MemoryError or KeyboardInterrupt in a user function */
+    bool dirty;     /* something changed since the last cut */
     int64_t commit_every_us;
 
     /* Memory: of states, receive buffers, results that wait and the cut in flight (memory.c). */

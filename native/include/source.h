@@ -171,7 +171,8 @@ typedef struct source {
     uint32_t aside_count;
 
     uint64_t records, bytes, errors, future, accepted, refused;
-    uint64_t lost; /* bytes of unfinished messages whose partitions did not come back after a restart */
+    uint64_t repeated; /* records whose id was seen before */
+    uint64_t lost;     /* bytes of unfinished messages whose partitions did not come back after a restart */
 } source_t;
 
 /* Process all whole messages in the partition's buffer; `last` when nothing will follow. */

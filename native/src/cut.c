@@ -33,18 +33,23 @@ static bool put_section (const section_t *self, uint32_t op, const char *kind, b
 
 static bool freeze_op (op_t *op, uint32_t index, section_t *section, buffer_t *out) {
     section_clear (section);
-    const char *kind = !op->window ? "running" : window_is_global (op->window) ? "global" : "window";
-    bool good = op->window ? window_freeze (op->window, section) : running_freeze (op->running, section);
+    const char *kind = op->seen                        ? "seen"
+                       : !op->window                   ? "running"
+                       : window_is_global (op->window) ? "global"
+                                                       : "window";
+    bool good = op->window ? window_freeze (op->window, section)
+                : op->seen ? seen_freeze (op->seen, section)
+                           : running_freeze (op->running, section);
     return good && pack_write_list (out, 5) && put_section (section, index, kind, out);
 }
 
 static bool freeze_states (flow_t *self, buffer_t *out) {
     uint32_t count = 0;
     for (uint32_t i = 0; i < self->op_count; i++)
-        count += self->ops[i].window || self->ops[i].running;
+        count += self->ops[i].window || self->ops[i].running || self->ops[i].seen;
     bool good = put_text (out, "states") && pack_write_list (out, count);
     for (uint32_t i = 0; i < self->op_count && good; i++)
-        if (self->ops[i].window || self->ops[i].running)
+        if (self->ops[i].window || self->ops[i].running || self->ops[i].seen)
             good = freeze_op (&self->ops[i], i, &self->lane->section, out);
     return good;
 }
@@ -80,6 +85,8 @@ static void settle_flow (flow_t *self) {
             window_settle (op->window);
         if (op->running)
             running_settle (op->running);
+        if (op->seen)
+            seen_settle (op->seen);
         if (op->section)
             pystep_settle (op->python);
     }

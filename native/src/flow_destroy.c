@@ -14,6 +14,7 @@ static void free_op (op_t *op) {
     free (op->section);
     window_destroy (&op->window);
     running_destroy (&op->running);
+    seen_destroy (&op->seen);
     if (op->python)
         pystep_destroy (&op->python);
     fields_destroy (&op->fields);

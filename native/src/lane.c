@@ -294,6 +294,12 @@ static void advance_arrival (lane_t *self) {
     }
 }
 
+static void forget_ids (flow_t *flow, int64_t now_us) {
+    for (uint32_t i = 0; i < flow->op_count; i++)
+        if (flow->ops[i].seen && seen_forget (flow->ops[i].seen, now_us, SEEN_FORGET_TURN))
+            flow->dirty = true;
+}
+
 static int64_t tick_flow (lane_t *self, flow_t *flow) {
     int64_t next = INT64_MAX;
     for (uint32_t i = 0; i < flow->source_count; i++) {
@@ -308,6 +314,8 @@ static int64_t tick_flow (lane_t *self, flow_t *flow) {
             (flow->sources[i].watermark_us > before && flow->sources[i].watermark_us >= flow->due))
             flow_advance (flow);
     }
+    if (flow->remembers)
+        forget_ids (flow, self->now_us);
     int64_t arrival = flow_advance_arrival (flow, self->now_us);
     if (arrival != INT64_MAX)
         next = earlier (next, arrival > self->now_us ? moment_after (self->now_ns, self->now_us, arrival)

@@ -7,6 +7,8 @@ static uint64_t of_op (const op_t *op) {
         return window_bytes (op->window);
     if (op->running)
         return running_bytes (op->running);
+    if (op->seen)
+        return seen_bytes (op->seen);
     return op->python ? pystep_bytes (op->python) : 0;
 }
 

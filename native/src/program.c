@@ -359,6 +359,9 @@ static void load_state (loader_t *self, op_t *op, const value_t *map) {
         self->flow->due = op->due;
     if (op->kind == OP_KIND_RUNNING && !(op->running = running_new (map, self->fault)))
         self->good = false;
+    if (op->kind == OP_KIND_SEEN && !(op->seen = seen_new (map, self->fault)))
+        self->good = false;
+    self->flow->remembers |= op->seen != NULL;
     if (op->kind != OP_KIND_PYTHON)
         return;
     load_fields (self, map, "fields", get_slot (self, map, "rest"), &op->fields);
@@ -372,7 +375,7 @@ static void load_state (loader_t *self, op_t *op, const value_t *map) {
 }
 
 static const char *const OP_KINDS[] = {"where", "compute", "key",  "window", "running", "python",
-                                       "move",  "pack",    "each", "emit",   NULL};
+                                       "move",  "pack",    "each", "emit",   "seen",    NULL};
 
 /* Whether all is there without which an operator of this kind would reach for what is not. */
 static bool is_whole (const op_t *op) {
@@ -380,6 +383,7 @@ static bool is_whole (const op_t *op) {
     case OP_KIND_WHERE: return op->result != SLOT_NONE;
     case OP_KIND_KEY:
     case OP_KIND_RUNNING: return op->key != SLOT_NONE;
+    case OP_KIND_SEEN: return op->key != SLOT_NONE && op->slot_count == 1;
     case OP_KIND_WINDOW: return op->key != SLOT_NONE && op->key_out != SLOT_NONE && op->step != SLOT_NONE;
     case OP_KIND_PYTHON: return op->step != SLOT_NONE;
     case OP_KIND_MOVE: return op->slot_count % 2 == 0;

@@ -200,6 +200,8 @@ bool flow_restore_rows (flow_t *self, uint32_t index, const char *rows, size_t s
         return window_restore (op->window, rows, size, fault);
     if (op && op->running)
         return running_restore (op->running, rows, size, fault);
+    if (op && op->seen)
+        return seen_restore (op->seen, rows, size, fault);
     if (op && op->python)
         return pystep_restore (op->python, rows, size, fault);
     return malformed (fault, "an operator without state");
@@ -259,10 +261,12 @@ bool flow_resume (flow_t *self, fault_t *fault) {
     if (!self->restored)
         return true;
     resume_sources (self);
+    int64_t by_us = self->lane->now_us - self->restored_us;
     for (uint32_t i = 0; i < self->op_count; i++) {
-        if (self->ops[i].section)
-            pystep_shift (self->ops[i].python, self->lane->now_us - self->restored_us);
-        if (!resume_op (self, &self->ops[i]))
+        op_t *op = &self->ops[i];
+        if (op->section)
+            pystep_shift (op->python, by_us);
+        if ((op->seen && !seen_resume (op->seen, by_us, self->lane->now_us)) || !resume_op (self, op))
             return fault_set (fault, REASON_LIMIT, "no memory for the state of a step");
     }
     find_due (self);

@@ -233,6 +233,21 @@ static bool run_running (flow_t *self, const op_t *op) {
     return refuse (self, op);
 }
 
+/* The shard stays that of the partition: an id is no key. */
+static bool run_seen (flow_t *self, const op_t *op) {
+    enum seen_found found = SEEN_FAULT;
+    source_t *source = self->partition->source; /* it stands right behind its source */
+    if (likely (key_make (self->row, op->slots, 1, false, &self->key_bytes[op->key], &self->keys[op->key],
+                          &self->fault)))
+        found = seen_add (op->seen, &self->keys[op->key], self->lane->now_us, &self->fault);
+    source->repeated += found == SEEN_BEFORE;
+    if (unlikely (found == SEEN_FAULT)) {
+        source->errors++;
+        refuse (self, op);
+    }
+    return found == SEEN_NEW;
+}
+
 static bool run_code (flow_t *self, const op_t *op) {
     if (likely (machine_run (op->code, op->code_count, self->row, &self->lane->scratch, self->lane->wall_us,
                              &self->fault)))
@@ -253,6 +268,7 @@ static bool run_act (flow_t *self, op_t *op) {
     case OP_KIND_PACK: return run_pack (self, op);
     case OP_KIND_EACH: run_each (self, op); return false;
     case OP_KIND_EMIT: sink_write (op->sink, op->layout); return false;
+    case OP_KIND_SEEN: return run_seen (self, op);
     default: return false;
     }
 }

@@ -42,12 +42,12 @@ class Image:
     data: bytes
 
 
-def build_shim(folder: Path) -> Path:
+def build_shim(folder: Path, source: str = "shim.c") -> Path:
     """Compile the shim."""
     shim = folder / "shim.so"
     compiler = os.environ.get("CC", "gcc").split()
     flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE"]
-    subprocess.run([*compiler, *flags, "-o", shim, HERE / "shim.c", "-ldl"], check=True)
+    subprocess.run([*compiler, *flags, "-o", shim, HERE / source, "-ldl"], check=True)
     return shim
 
 

@@ -124,6 +124,7 @@ def assert_agree(plan: Plan, pieces: Iterable[Piece], pause_us: int = 0) -> Outc
             expected.left[name],
         ), f"error, late, in, out of {name}"
     for source in metrics["sources"]:
+        assert source["repeated"] == expected.repeated[source["name"]]
         assert source["future"] == expected.late[source["name"] + ".late"]
     return expected
 

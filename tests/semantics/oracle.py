@@ -51,6 +51,7 @@ class Outcome:
     sinks: dict[str, list[bytes]]
     errors: Errors = field(default_factory=Counter)
     late: Counter[str] = field(default_factory=Counter)  # by step; "SOURCE.late" for future ones
+    repeated: Counter[str] = field(default_factory=Counter)  # by source
     entered: Counter[str] = field(default_factory=Counter)  # by step
     left: Counter[str] = field(default_factory=Counter)
 
@@ -169,7 +170,8 @@ class Oracle:
             self.outcome.late[f"{source}.late"] += 1
             self.emit(f"{source}.late", event)
             return
-        self.emit(source, event)
+        if self._is_new(time, event, lineage):
+            self.emit(source, event)
         if not time.is_arrival:
             part.largest_time = max(part.largest_time, event.time)
         self.advance()
@@ -189,6 +191,24 @@ class Oracle:
         when = self.now_us if time.is_arrival else read_time(record, source.time)
         fields = dict.fromkeys(self.ports[source.name].closed or (), MISSING) | record
         return Event(fields, when, part.watermark, lineage, metadata)
+
+    def _is_new(self, time: SourceTime, event: Event, lineage: Lineage) -> bool:
+        """Whether its id, if the source has any, was not seen within that time."""
+        field = time.source.id
+        if field is None:
+            return True
+        try:
+            value = key_value(event.names.get(field), null_key=False)
+        except Refused as refused:
+            self.refuse("", refused.reason, lineage, None)
+            return False
+        known = (type(value), value)
+        first_us = time.seen.get(known)
+        if first_us is not None and self.now_us - first_us < time.source.id_within_us:
+            self.outcome.repeated[time.source.name] += 1
+            return False
+        time.seen[known] = self.now_us
+        return True
 
     def _is_future(self, source: Source, time: int) -> bool:
         if source.time.field is None or self.plan.settings.clock == "event":

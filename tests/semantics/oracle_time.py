@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from appliance.plan.logical import Source
 from semantics.oracle_codec import Decoder
@@ -40,6 +41,7 @@ class SourceTime:
     source: Source
     now_us: int
     partitions: dict[str, Partition] = field(default_factory=dict)
+    seen: dict[Any, int] = field(default_factory=dict)  # ids, and when they came first
     ended: bool = False
     _watermark: float = START_OF_TIME
 

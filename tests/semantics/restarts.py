@@ -49,7 +49,7 @@ class Model:
             shards.append(row[0])
             has_start = section.kind == "window"
             identity = (section.op, row[1], row[2] if has_start else None)
-            if row[-1] is None and section.kind in ("window", "running"):
+            if row[-1] is None and section.kind in ("window", "running", "seen"):
                 assert identity in self.rows, "a tombstone of a row that no cut has had"
                 del self.rows[identity]
             else:

@@ -278,3 +278,19 @@ def test_a_users_source_of_messages_has_nothing_to_frame(folder: Path) -> None:
         source = f'[source.mine]\nconnector = {{ path = "mine.py:{name}" }}\n'
         frame = read(folder, "version = 1\n" + source + SINK).sources["mine"].frame
         assert frame.kind == ("lines" if base == "object" else "none")
+
+
+def test_an_id_makes_an_acknowledged_source_exact(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "from appliance.connect import source\n"
+        "@source('own')\n"
+        "class Own:\n    def committed(self, positions): ...\n    def read(self, max_bytes): ...\n"
+        "    def open(self, positions): ...\n    def close(self): ...\n"
+    )
+    source = '[source.in]\nconnector = { path = "own.py:Own" }\n'
+    sink = '[sink.out]\nfile = { path = "out.jsonl" }\n'
+    plain = explain(read(tmp_path, f"version = 1\n{source}{sink}"))
+    assert "in → out: nothing lost, possibly twice" in plain
+    known = explain(read(tmp_path, f'version = 1\n{source}id = "message"\n{sink}'))
+    assert "in → out: nothing lost, nothing twice" in known
+    assert "  id         message, known for 1h\n" in known

@@ -225,3 +225,20 @@ def test_an_expression_over_several_lines_is_quoted(folder: Path) -> None:
     found = fault(folder, step('where = """\nx > 1 and\ny ! 2"""'))
     assert "y ! 2" in found.message
     assert found.place.line == 5
+
+
+def test_an_id_is_a_field_that_there_is(folder: Path) -> None:
+    declared = 'schema = { number = "int" }\nid = "numbr"'
+    found = fault(folder, SOURCE + declared + "\n" + SINK)
+    assert found.message == "id: 'readings' has no field 'numbr'"
+    assert "number" in found.remedy
+
+
+def test_how_long_an_id_is_known_needs_an_id(folder: Path) -> None:
+    found = fault(folder, SOURCE + 'id_within = "1h"\n' + SINK)
+    assert found.message == "id_within: there is no id"
+
+
+def test_a_flow_has_a_least_memory(folder: Path) -> None:
+    found = fault(folder, SOURCE + '[settings]\nmemory = "64KiB"\n' + SINK)
+    assert found.message == 'memory: "64KiB" is too small; at least 1MiB'
