@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from appliance.link.keys import Keys
 from appliance.supervisor.admin import ask_status
 from integration.processes import Running, eventually, is_alive, start
 from unit.ports import free_port
@@ -28,7 +29,16 @@ window = {{ tumbling = "10s" }}
 aggregate = {{ n = "count()", sum = "sum(temp)" }}
 [sink.up]
 upstream = {{ to = "tcp://127.0.0.1:{gateway}", name = "box"{box_keys} }}
-{box_more}
+from = "average"
+"""
+
+#: A second way into the box, for clients that want no loss; what they send is passed on as it is.
+TAKEN = """
+[source.taken]
+acknowledged_tcp = {{ listen = "127.0.0.1:{taken}" }}
+[sink.taken]
+from = "taken"
+upstream = {{ to = "tcp://127.0.0.1:{gateway}", name = "box"{box_keys} }}
 """
 
 GATEWAY = """
@@ -100,7 +110,7 @@ class Node:
 
     def __init__(self, folder: Path, flow: str) -> None:
         self.folder = folder
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         (folder / "flow.toml").write_text(flow)
         self.now: Running | None = None
         self.before: list[Running] = []
@@ -149,14 +159,23 @@ class Node:
 
 
 class Chain:
-    """box → gateway → centre. `feed` appends to the file that the box follows."""
+    """box → gateway → centre. `feed` appends to the file that the box follows; with `takes` clients
+    reach the box at `address`; with `secured` box and gateway have keys.
+    """
 
-    def __init__(self, folder: Path, **words: str) -> None:
-        defaults = {"box_keys": "", "box_more": "", "gateway_listens": ""}
-        self.words = {**defaults, "gateway": str(free_port()), "centre": str(free_port()), **words}
-        self.box = Node(folder / "box", BOX.format_map(self.words))
-        self.gateway = Node(folder / "gateway", GATEWAY.format_map(self.words))
-        self.centre = Node(folder / "centre", CENTRE.format_map(self.words))
+    def __init__(self, folder: Path, takes: bool = False, secured: bool = False) -> None:
+        words = {name: str(free_port()) for name in ("gateway", "centre", "taken")}
+        words |= {"box_keys": "", "gateway_listens": ""}
+        if secured:
+            keys = Keys(folder / "gateway" / "keys")
+            key, token = keys.own().public.hex(), keys.new_token()
+            words["box_keys"] = f', keys = "keys", server_key = "{key}", token = "{token}"'
+            words["gateway_listens"] = ', keys = "keys"'
+        self.address = f"127.0.0.1:{words['taken']}"
+        box = BOX + TAKEN if takes else BOX
+        self.box = Node(folder / "box", box.format_map(words))
+        self.gateway = Node(folder / "gateway", GATEWAY.format_map(words))
+        self.centre = Node(folder / "centre", CENTRE.format_map(words))
         self.nodes = {"box": self.box, "gateway": self.gateway, "centre": self.centre}
         self.rounds = 0
         self.input = self.box.folder / "in.jsonl"
@@ -176,10 +195,18 @@ class Chain:
         raise AssertionError(f"it never reaches that point: {node.said('')}")
 
     def in_file(self) -> list[Window]:
+        """The windows in the centre's file."""
+        rows = [row for row in self._lines() if "device" in row]
+        return [(row["device"], row["window_start"], row["n"], row["sum"]) for row in rows]
+
+    def taken(self) -> list[int]:
+        """The numbers of the clients' messages in the centre's file."""
+        return [row["taken"] for row in self._lines() if "taken" in row]
+
+    def _lines(self) -> list[dict[str, Any]]:
         path = self.centre.folder / "out.jsonl"
         lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-        rows = [json.loads(line) for line in lines if line.endswith("\n") and line[0] == "{"]
-        return [(row["device"], row["window_start"], row["n"], row["sum"]) for row in rows]
+        return [json.loads(line) for line in lines if line.endswith("\n")]
 
     def in_table(self) -> list[Window]:
         path = self.centre.folder / "out.db"
@@ -189,7 +216,8 @@ class Chain:
             try:
                 return list(
                     connection.execute(
-                        "SELECT device, window_start, n, sum FROM averages ORDER BY rowid"
+                        "SELECT device, window_start, n, sum FROM averages "
+                        "WHERE device IS NOT NULL ORDER BY rowid"
                     )
                 )
             except sqlite3.OperationalError:  # nothing has come yet: there is no table
@@ -216,9 +244,9 @@ class Chain:
 
 
 @contextmanager
-def chain(folder: Path, start: bool = True, **words: str) -> Iterator[Chain]:
+def chain(folder: Path, start: bool = True, **more: bool) -> Iterator[Chain]:
     """A chain; whatever happens, its processes are gone afterwards."""
-    made = Chain(folder, **words)
+    made = Chain(folder, **more)
     try:
         if start:
             for node in made.nodes.values():

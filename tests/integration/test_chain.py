@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from appliance import points
+from appliance.client import Client
 from integration.chain import chain, expected
+from integration.processes import PATIENCE_S
 
 #: Where the hand-over can be cut off. The longer form ends it at every point there is, also when it
 #: is reached for the third time.
@@ -34,6 +36,27 @@ def test_an_undisturbed_chain_delivers_each_window_once(tmp_path: Path) -> None:
         total = sum(map(len, expected(three.rounds).values()))
         assert sum(number for _, number in three.numbers()) == total
         assert three.gateway.end("source", "boxes")["counts"].get("lost", 0) == 0
+
+
+def test_clients_and_two_sinks_of_one_flow_over_encrypted_links(tmp_path: Path) -> None:
+    """Windows and what clients send go over a link each; the box is killed in between."""
+    with chain(tmp_path, takes=True, secured=True) as three, Client(three.address, "press") as up:
+        for n in range(2000):
+            up.send(b'{"taken":%d}' % n)
+        three.feed()
+        up.flush(PATIENCE_S)
+        three.box.kill()
+        for n in range(2000, 4000):
+            up.send(b'{"taken":%d}' % n)
+        three.feed()
+        three.box.start()
+        up.flush(PATIENCE_S)
+        three.wait(lambda: len(three.taken()) >= 4000)
+        three.wait()
+        three.check()
+        assert three.taken() == list(range(4000))
+        assert three.gateway.end("source", "boxes")["counts"].get("lost", 0) == 0
+        assert not three.gateway.said("is refused") and not three.gateway.said("another place")
 
 
 @pytest.mark.parametrize("name", ["box", "gateway", "centre"])

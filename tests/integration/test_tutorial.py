@@ -3,12 +3,17 @@ what stands below them."""
 
 from __future__ import annotations
 
+import os
+import re
+import signal
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
 from integration.pages import files, sessions, shell, write_files
-from integration.processes import ROOT, run, running
+from integration.processes import ROOT, eventually, is_alive, run, running
+from unit.ports import free_port
 
 TUTORIAL = ROOT / "docs" / "tutorial"
 PAGES = sorted(path for path in TUTORIAL.glob("*.md") if path.name != "README.md")
@@ -23,11 +28,38 @@ FORMS = [
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_page_does_what_it_says(page: Path, tmp_path: Path) -> None:
     write_files(page, tmp_path)
+    _listen_elsewhere(tmp_path)
     typed = list(sessions(page))
     assert typed, "there is something to type"
-    for command, printed in typed:
-        done = shell(command, tmp_path)
-        assert done.stdout == printed, f"{command}\n{done.stderr}"
+    try:
+        for command, printed in typed:
+            done = shell(command, tmp_path)
+            assert done.stdout == printed, f"{command}\n{done.stderr}"
+        eventually(lambda: not _running(tmp_path), "the page has ended what it has started")
+    finally:
+        for pid in _running(tmp_path):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _listen_elsewhere(folder: Path) -> None:
+    """The ports of a page are taken by whoever runs it: here each becomes one that is free."""
+    free: defaultdict[str, str] = defaultdict(lambda: f"127.0.0.1:{free_port()}")
+    for path in folder.glob("*.toml"):
+        text = re.sub(r"127\.0\.0\.1:\d+", lambda found: free[found[0]], path.read_text())
+        path.write_text(text)
+
+
+def _running(folder: Path) -> list[int]:
+    """What the page's commands have left running, by the locks of its data folders."""
+    holders = [int(lock.read_text() or 0) for lock in folder.glob("*/lock")]
+    return [pid for pid in holders if pid and is_alive(pid) and _runs_in(pid, folder)]
+
+
+def _runs_in(pid: int, folder: Path) -> bool:
+    try:
+        return Path(f"/proc/{pid}/cwd").readlink() == folder
+    except FileNotFoundError:  # it has just gone
+        return False
 
 
 @pytest.mark.parametrize(("page", "toml", "python"), FORMS)
