@@ -32,8 +32,15 @@ class History:
 
     @property
     def partition(self) -> str:
-        """Its partition in the flow: the stream's id in hexadecimal."""
-        return self.stream.hex()
+        """Its partition in the flow: the stream's id in hexadecimal, and the sink. Numbers count
+        the results of one sink, and a flow may send with two of them to one receiver.
+        """
+        return f"{self.stream.hex()}.{self.sink}"
+
+    @property
+    def key(self) -> tuple[bytes, str]:
+        """What tells it from all others."""
+        return self.stream, self.sink
 
     @property
     def who(self) -> tuple[str, str, str]:
@@ -41,7 +48,7 @@ class History:
 
     def follows(self, hello: Hello) -> None:
         """It is this sender's from now on."""
-        self.node, self.flow, self.sink = hello.node, hello.flow, hello.sink
+        self.node, self.flow = hello.node, hello.flow
         self.epoch, self.instance = hello.epoch, hello.instance
 
     def position(self) -> bytes:
@@ -61,7 +68,7 @@ class History:
                 position, max_array_len=8, max_map_len=0, max_str_len=4 * LINK_NAME_MAX_COUNT
             )
             version, node, flow, sink, epoch, instance, numbers, lost = values
-            stream = bytes.fromhex(partition)
+            stream = bytes.fromhex(partition.partition(".")[0])
             if version != _VERSION or len(stream) != wire.STREAM_BYTES:
                 raise ValueError(f"version {version!r}")
             if not all(isinstance(name, str) for name in (node, flow, sink)):
@@ -69,6 +76,8 @@ class History:
             if not (isinstance(epoch, int) and isinstance(instance, bytes)):
                 raise ValueError("its epoch is none")
             made = cls(stream, node, flow, sink, epoch, instance, lost=int(lost))
+            if made.partition != partition:
+                raise ValueError(f"it belongs to {made.partition!r}")
             made.next = Numbers(wire.read_vector(numbers))
         except (ValueError, TypeError, msgpack.UnpackException) as error:
             raise ValueError(f"the position of {partition!r} is no upstream source's") from error

@@ -56,9 +56,14 @@ class Keys:
 
         pair = [z85.decode(key).hex() for key in zmq.curve_keypair()]
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        made = self.folder / f"link.key.{os.getpid()}"
+        made = self.folder / f"link.key.{secrets.token_hex(8)}"
         _write(made, "\n".join([*pair, ""]))
-        os.rename(made, path)
+        try:
+            os.link(made, path)
+        except FileExistsError:  # another sink of this box was faster: its pair is ours, too
+            made.unlink()
+            return
+        made.unlink()
         _sync_folder(self.folder)
 
     # ---- clients ----

@@ -78,7 +78,7 @@ class Receiver:
 
     log: Log
     admit: Callable[[str, Hello], str] = lambda key, hello: ""
-    histories: dict[bytes, History] = field(default_factory=dict)
+    histories: dict[tuple[bytes, str], History] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     outbox: list[tuple[bytes, bytes]] = field(default_factory=list)
     _sessions: dict[bytes, Session] = field(default_factory=dict)
@@ -92,12 +92,12 @@ class Receiver:
         self.outbox.clear()
         for partition, position in positions.items():
             history = History.restored(partition, position)
-            before = known.get(history.stream)
+            before = known.get(history.key)
             if before is not None:
                 history.durable = before.durable.at_most(history.next)
             elif not known:
                 history.durable = Numbers(history.next.vector())
-            self.histories[history.stream] = history
+            self.histories[history.key] = history
 
     def committed(self, positions: Mapping[str, bytes]) -> None:
         """A cut holds everything up to these positions: their senders are told."""
@@ -148,7 +148,7 @@ class Receiver:
         reason = self.admit(key, hello)
         if reason:
             raise _Refusal("token", reason)
-        history = self.histories.get(hello.stream)
+        history = self.histories.get((hello.stream, hello.sink))
         if history is None:
             self._check_room()
             history = self._new_history(hello)
@@ -174,10 +174,10 @@ class Receiver:
         """Those that said hello and never sent anything are forgotten first."""
         if len(self.histories) < LINK_STREAM_MAX_COUNT:
             return
-        live = {session.history.stream for session in self._sessions.values()}
-        for stream, history in list(self.histories.items()):
-            if stream not in live and not history.next.vector():
-                del self.histories[stream]
+        live = {session.history.key for session in self._sessions.values()}
+        for key, history in list(self.histories.items()):
+            if key not in live and not history.next.vector():
+                del self.histories[key]
         if len(self.histories) >= LINK_STREAM_MAX_COUNT:
             most = LINK_STREAM_MAX_COUNT
             raise _Refusal("full", f"this receiver remembers {most} streams, which is its most")
@@ -191,7 +191,7 @@ class Receiver:
         who = (hello.node, hello.flow, hello.sink)
         before = [each for each in self.histories.values() if each.who == who]
         made = History(hello.stream, *who, hello.epoch, hello.instance)
-        self.histories[hello.stream] = made
+        self.histories[made.key] = made
         if before:
             self.counts["new_histories"] += 1
             self.log.warning("a sender has a new history: its memory is new", **_names(made))
@@ -322,6 +322,6 @@ def _names(history: History) -> dict[str, object]:
         "node": history.node,
         "flow": history.flow,
         "sink": history.sink,
-        "stream": history.partition,
+        "stream": history.stream.hex(),
         "epoch": history.epoch,
     }

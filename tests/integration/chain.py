@@ -24,6 +24,7 @@ commit_every = "20ms"
 file = {{ path = "in.jsonl", follow = true }}
 time = {{ field = "ts", unit = "ms", idle = "never" }}
 [step.average]
+from = "readings"
 key_by = "device"
 window = {{ tumbling = "10s" }}
 aggregate = {{ n = "count()", sum = "sum(temp)" }}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from appliance.cli.main import main
 from appliance.connect import construct, sink_class, source_class
 from appliance.errors import EnvironmentFailure
 from appliance.limits import LINK_TOKEN_MAX_COUNT
-from appliance.link.keys import Keys
+from appliance.link.keys import KeyPair, Keys
 
 PUBLIC = "ab" * 32
 
@@ -19,6 +21,21 @@ def test_a_box_keeps_its_key(tmp_path: Path) -> None:
     made = Keys(tmp_path / "keys").own()
     assert Keys(tmp_path / "keys").own() == made
     assert (tmp_path / "keys/link.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_sinks_that_start_together_get_one_key(tmp_path: Path) -> None:
+    for n in range(20):
+        folder = tmp_path / str(n)
+        together = threading.Barrier(4)
+
+        def own(folder: Path = folder, together: threading.Barrier = together) -> KeyPair:
+            together.wait()
+            return Keys(folder).own()
+
+        with ThreadPoolExecutor(4) as sinks:
+            found = [made.result() for made in [sinks.submit(own) for _ in range(4)]]
+        assert found == [Keys(folder).own()] * 4
+        assert [path.name for path in folder.iterdir()] == ["link.key"]
 
 
 @pytest.mark.parametrize("text", ["", "abc", f"{PUBLIC}\n", f"{PUBLIC}\n{PUBLIC[1:]}g\n"])

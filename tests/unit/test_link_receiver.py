@@ -216,7 +216,7 @@ def test_a_receiver_that_lost_its_memory_is_told_of_every_gap() -> None:
     connect(pair, one, end={1: 6, 7: 3})
     for message in drain(one):
         pair.give(message)
-    history = pair.receiver.histories[STREAM]
+    history = pair.receiver.histories[STREAM, "out"]
     assert history.next.vector() == {1: 5, 7: 3}
     assert pair.receiver.counts["lost"] == history.lost == one.given_up == 6
 
@@ -300,7 +300,7 @@ def test_streams_and_sessions_are_bounded() -> None:
     while len(pair.receiver.histories) < LINK_STREAM_MAX_COUNT:
         stream = len(pair.receiver.histories).to_bytes(16, "little")
         pair.give(wire.pack(hello(stream=stream)), b"x" + stream)
-        pair.receiver.histories[stream].next[0] = 2
+        pair.receiver.histories[stream, "out"].next[0] = 2
     found = answer(pair.give(wire.pack(hello(stream=b"\xff" * 16)), b"last"))
     assert found.code == "full"
 

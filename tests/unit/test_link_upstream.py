@@ -111,7 +111,7 @@ def test_what_is_written_arrives_once_and_is_confirmed(reading: Callable[..., Re
     wait(lambda: sink.confirmed() == 3)
     sink.close()
     assert source.records == [record for batch in made for record in batch.records]
-    assert {chunk.partition for chunk in source.chunks} == {STREAM.hex()}
+    assert {chunk.partition for chunk in source.chunks} == {f"{STREAM.hex()}.out"}
     assert guarantee(source.source) == "replayable"
 
 
@@ -140,7 +140,7 @@ def test_a_receiver_that_starts_again_is_sent_what_its_cut_lacks(
     write(sink, made[1])
     wait(lambda: len(first.records) == 4)
     assert sink.confirmed() == 1
-    committed = {STREAM.hex(): first.chunks[0].position}
+    committed = {f"{STREAM.hex()}.out": first.chunks[0].position}
     first.stop()
     with pytest.raises(ConnectionError, match="lost the connection"):
         for _ in range(10_000):
@@ -176,6 +176,24 @@ def test_a_receiver_that_lost_its_memory_is_told_what_is_gone(
     assert second.records == list(made[1].records)
     assert second.source.counts()["lost"] == 3
     assert notes.said("told of the gap") == 1
+
+
+def test_two_sinks_of_one_flow_have_numbers_of_their_own(reading: Callable[..., Reading]) -> None:
+    source = reading()
+    made = batches([[1, 1], [1]])
+    sinks = [UpstreamSink(to=source.address, name="box") for _ in range(2)]
+    for name, sink in zip("ab", sinks, strict=True):
+        sink.open(Resume(stream=STREAM, epoch=1, flow="f", sink=name))
+    for batch in made:
+        for sink in sinks:
+            write(sink, batch)
+    wait(lambda: all(sink.confirmed() == 2 for sink in sinks))
+    for sink in sinks:
+        sink.close()
+    assert sorted(source.records) == sorted([b"1:1", b"1:2", b"1:3"] * 2)
+    assert {chunk.partition for chunk in source.chunks} == {
+        f"{STREAM.hex()}.{name}" for name in "ab"
+    }
 
 
 def test_keys_and_a_token_let_a_client_in_once(

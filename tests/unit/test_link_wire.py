@@ -146,6 +146,7 @@ def test_a_position_is_read_as_it_was_made_and_nothing_else_is() -> None:
     assert found == made
     for partition, position in [
         ("", made.position()),
+        (made.partition + "2", made.position()),
         ("00" * 16, b""),
         ("00" * 16, b"37"),
         ("00" * 16, msgpack.packb([2, "box", "f", "out", 1, b"", b"", 0])),
