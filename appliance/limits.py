@@ -303,6 +303,9 @@ LOG_REPEAT_WINDOW_S = 10.0
 #: Different messages that the rate limit remembers; beyond them it forgets all and starts again.
 LOG_MESSAGE_MAX_COUNT = 1000
 
+#: After a cut larger than this, what it took in memory is given back to the system.
+CUT_LARGE_BYTES = 4 << 20
+
 #: One cut, in bytes: the lane gives up at the same size (CUT_BYTES_MAX). State and results of one
 #: interval on a box with less memory than this are far below.
 CUT_MAX_BYTES = 1 << 30

@@ -168,7 +168,7 @@ class LaneRun:
             elif post.kind == lib.POST_CAPTURE:
                 self._take_capture(post)
             elif post.kind == lib.POST_LOG:
-                self.logs.append(bytes(post.data).decode("utf-8", "replace"))
+                self.logs.append(post.data.decode("utf-8", "replace"))
 
     def output(self, sink: str) -> bytes:
         """All that this sink has got until now."""
@@ -194,7 +194,7 @@ class LaneRun:
         """The error records that no sink takes."""
         return self._lane.last_errors()
 
-    def _keep(self, blocks: bytes | memoryview) -> None:
+    def _keep(self, blocks: bytes) -> None:
         if not self._spooled:
             return
         (cut,) = unpack_cut(blocks)

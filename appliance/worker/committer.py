@@ -19,12 +19,14 @@ from appliance.limits import (
     BUDGET_WAIT_MAX_S,
     COMMIT_RETRY_FIRST_S,
     COMMIT_RETRY_MAX_S,
+    CUT_LARGE_BYTES,
 )
 from appliance.logs import Logger
 from appliance.store import Commit, CommitResult, DiskFull, Section, SpoolBlock, Store
 from appliance.worker.backoff import Backoff
 from appliance.worker.cut_form import FlowCut, unpack_cut
 from appliance.worker.durable import Durable
+from appliance.worker.memory import give_back
 
 
 @dataclass
@@ -112,6 +114,10 @@ class Committer(threading.Thread):
                     self._trim()
                     return
                 self._commit_cut(*cut)
+                is_large = len(cut[1]) > CUT_LARGE_BYTES
+                del cut  # not kept until the next one comes
+                if is_large:
+                    give_back()
         except Exception as error:
             self._failed(error)
 

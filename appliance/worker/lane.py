@@ -22,14 +22,19 @@ _TIME_EXTENSION = 1  # microseconds since 1970, signed, eight bytes (pack_put.h)
 
 @dataclass(frozen=True)
 class Post:
-    """Something the lane hands over; see `post_t` in cdefs.h. A cut's `data`, which may be some
-    megabytes, is a view of the lane's own, released with it."""
+    """Something the lane hands over; see `post_t` in cdefs.h. The `view` of a cut, which may be
+    some megabytes, is of the lane's own bytes, released with it."""
 
     kind: int
     flow: int
     index: int
     number: int
-    data: bytes | memoryview
+    view: bytes | memoryview
+
+    @property
+    def data(self) -> bytes:
+        """The bytes; of a cut a copy."""
+        return bytes(self.view)
 
 
 class Lane:

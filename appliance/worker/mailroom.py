@@ -207,14 +207,14 @@ class Mailroom:
             self._sinks[(post.flow, post.index)].put(msgpack.unpackb(post.data))
         elif post.kind == lib.POST_CUT:
             points.reach("freeze.after")
-            self._committer.put(post.number, post.data)
+            self._committer.put(post.number, post.view)
             self._say_dry()  # a source that ends asks for a cut
         elif post.kind == lib.POST_CAPTURE:
             self._captures.posted(post)
         elif post.kind == lib.POST_RESOLVE:
             self._resolve(post)
         elif post.kind == lib.POST_LOG:
-            self._log.log(post.index, bytes(post.data).decode("utf-8", "replace"), {})
+            self._log.log(post.index, post.data.decode("utf-8", "replace"), {})
 
     def _say_dry(self) -> None:
         """Once, when nothing more can come: whoever waits for the run to end waits in vain."""
