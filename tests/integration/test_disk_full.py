@@ -29,14 +29,14 @@ DISK_BYTES = 24 << 20
 LINES = 60_000
 LINE = "{:08d} " + "x" * 90 + "\n"
 
-#: A worker of 50 MB with settings.memory = 4 MiB, its copies of a cut and the newest of a spool.
+#: A worker of 50 MB with settings.memory = 1 MiB, its copies of a cut and the newest of a spool.
 MEMORY_MAX_BYTES = 100_000_000
 
 FLOW = """
 version = 1
 name = "{name}"
 [settings]
-memory = "4MiB"
+memory = "1MiB"
 commit_every = "50ms"
 [source.lines]
 {source}
