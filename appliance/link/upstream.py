@@ -83,6 +83,7 @@ class UpstreamSink:
         self._log: Log = _Quiet()
         self._counts: Counter[str] = Counter()
         self._memory: Memory | None = None
+        self._stream = b""  # whose memory that is
         self._line: Line | None = None
         self._sender: Sender | None = None
 
@@ -95,7 +96,8 @@ class UpstreamSink:
     def open(self, resume: Resume) -> None:
         """ConnectionError: there is no receiver, or it refuses, and why."""
         own = Keys(self.keys).own() if self._secured and self.keys is not None else None
-        if self._memory is None:
+        if self._memory is None or self._stream != resume.stream:
+            self._stream = resume.stream
             end = dict(resume.end) if resume.end else None
             self._memory = Memory(dict(resume.first), end)
         hello = Hello(

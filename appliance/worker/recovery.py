@@ -181,8 +181,8 @@ def _read(
         for info in store.steps(flow.name):
             store.drop_step(flow.name, info.step)
     else:
+        # The epoch goes on: what waits of the old stream is sent by a later start of it, too.
         record.stream = os.urandom(STREAM_BYTES)
-        record.epoch = 0
         for sink in record.sinks.values():
             sink.following.clear()
     return record, []

@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from appliance import clock, connect, points
@@ -50,6 +51,7 @@ class SenderThread(threading.Thread):
         self._end = end
         self._spool = spool
         self._resume = resume
+        self._stream = resume.stream  # whose results the sink was opened for
         self._log = log
         self._ended = ended
         if isinstance(end.connector, connect.Telling):
@@ -135,6 +137,10 @@ class SenderThread(threading.Thread):
             if self._is_too_old(block, seq):
                 self._spool.drop(seq, len(packed))
                 return False
+            if self._is_numbered and block.stream not in (b"", self._stream):
+                self._at = seq
+                self._turn_over()
+                return False
             points.reach("send.before")
             self._write(block, follows=seq == self._written + 1)
             self._written = seq
@@ -208,6 +214,10 @@ class SenderThread(threading.Thread):
     # ---- opening and failing ----
 
     @property
+    def _is_numbered(self) -> bool:
+        return isinstance(self._end.connector, connect.Numbered)
+
+    @property
     def _is_placed(self) -> bool:
         return isinstance(self._end.connector, connect.Placed)
 
@@ -219,7 +229,9 @@ class SenderThread(threading.Thread):
         if self._open:
             return
         connector: Any = self._end.connector
-        connector.open(self._resume)
+        resume = self._history() if self._is_numbered else self._resume
+        connector.open(resume)
+        self._stream = resume.stream
         self._open = True
         self._confirmed = 0
         self._written = -1
@@ -228,6 +240,32 @@ class SenderThread(threading.Thread):
         self._at = self._spool.first
         if not self._backoff.failures:
             self.state = "open"
+
+    def _history(self) -> Resume:
+        """Whose results come next, and from which numbers on: as the oldest block says that can be
+        read. Results of a history that damage has ended go under its name, not under ours.
+        """
+        seq = self._spool.first
+        while (found := self._spool.next(seq, 0.0)) is not None:
+            seq = found[0] + 1
+            try:
+                block = Block.unpack(found[1])
+            except BlockDamaged:
+                continue
+            if not block.stream:
+                return self._resume
+            end = self._resume.end if block.stream == self._resume.stream else {}
+            return replace(
+                self._resume, stream=block.stream, first=dict(block.first or {}), end=end
+            )
+        return replace(self._resume, first=self._resume.end)
+
+    def _turn_over(self) -> None:
+        """Another history begins: when all of this one has arrived, the sink is opened for it."""
+        if self._sent:
+            self._settle(CONFIRM_POLL_S)
+        else:
+            self._close()
 
     def _works(self) -> None:
         self.state = "open"

@@ -18,6 +18,12 @@ from appliance.limits import LINK_MESSAGE_MAX_BYTES, LINK_WINDOW_MAX_BYTES
 from appliance.link import wire
 from appliance.link.keys import Keys
 from appliance.link.upstream import UpstreamSink, UpstreamSource
+from appliance.logs import Logger
+from appliance.plan.logical import Spool as Bounds
+from appliance.worker.block import Block
+from appliance.worker.opening import OpenEnd
+from appliance.worker.senders import SenderThread
+from appliance.worker.spool import Spool
 from unit.links import STREAM, Notes, batches, messages
 
 PATIENCE_S = 20.0
@@ -319,3 +325,55 @@ def test_a_receiver_that_is_not_there_is_said_and_one_that_comes_is_found(
         opened(first.address)
     reading(listen=first.address)
     opened(first.address).close()
+
+
+# ---- what damage leaves behind ----
+
+
+def send_all(sink: UpstreamSink, blocks: list[bytes], resume: Resume) -> SenderThread:
+    """Send these blocks of a spool, to the end."""
+
+    class Disk:
+        def read_block(self, flow: str, sink: str, seq: int) -> bytes | None:
+            return blocks[seq - 1]
+
+    spool = Spool("flow", "out", Disk(), Bounds())
+    for seq, made in enumerate(blocks, 1):
+        spool.add(seq, made)
+    end = OpenEnd("flow", "out", 0, "upstream", sink, None, spooled=True)
+    sender = SenderThread(end, spool, Bounds(), resume, Logger("test", level=100))
+    sender.finish()
+    sender.start()
+    sender.join(PATIENCE_S)
+    sender.leave()
+    assert spool.is_empty
+    return sender
+
+
+def block_of(stream: bytes, first: int, epoch: int) -> bytes:
+    """Two results of shard 7."""
+    data = b"".join(b"\xc4\x02" + b"%c%d" % (stream[0], first + n) for n in range(2))
+    return Block(data, 0, -1, stream, epoch, b"\7\7", {7: first}).pack()
+
+
+OLD, NEW = b"o" * 16, b"n" * 16
+
+
+def test_results_of_a_history_that_damage_has_ended_still_arrive(
+    reading: Callable[..., Reading],
+) -> None:
+    """They wait under the old stream; a new one has begun, at 1, and lies behind them."""
+    there = reading()
+    blocks = [block_of(OLD, 5, 3), block_of(OLD, 7, 4), block_of(NEW, 1, 5), block_of(NEW, 3, 5)]
+    resume = Resume(stream=NEW, epoch=6, flow="flow", sink="out", first={7: 5}, end={7: 5})
+    send_all(UpstreamSink(to=there.address), blocks, resume)
+    assert there.records == [b"o5", b"o6", b"o7", b"o8", b"n1", b"n2", b"n3", b"n4"]
+
+
+def test_behind_a_damaged_block_the_others_arrive(reading: Callable[..., Reading]) -> None:
+    there = reading()
+    blocks = [b"", block_of(NEW, 3, 5), block_of(NEW, 5, 5)]
+    resume = Resume(stream=NEW, epoch=6, flow="flow", sink="out", first={7: 7}, end={7: 7})
+    sender = send_all(UpstreamSink(to=there.address), blocks, resume)
+    assert there.records == [b"n3", b"n4", b"n5", b"n6"]
+    assert sender.damaged == 1
