@@ -9,9 +9,9 @@ import click
 
 from appliance.cli.columns import columns
 from appliance.metrics.summary import size_words
-from appliance.store import Damage, Examined, FlowContents, Store, examine
+from appliance.store import Damage, Examined, FlowContents, examine
 from appliance.supervisor.folder import data_folder, quiet
-from appliance.worker.damage import DamageNotes, is_loss
+from appliance.worker.damage import DamageNotes, is_loss, open_store
 from appliance.worker.record import FlowRecord, RecordNewer, RecordUnreadable
 from appliance.worker.stores import store_folders
 
@@ -51,7 +51,7 @@ def _look(folder: Path, repair: bool) -> bool:
     for one in damage:
         print(f"  damaged: {words(one)}")
     if found.damage and repair:
-        _repair(folder, found)
+        _repair(folder)
     known = DamageNotes(folder).all()
     for flow_name, text in known:
         print(f"  lost, and nobody has accepted it yet: flow {flow_name}: {text}")
@@ -62,15 +62,13 @@ def _look(folder: Path, repair: bool) -> bool:
     return not damage and not known
 
 
-def _repair(folder: Path, found: Examined) -> None:
+def _repair(folder: Path) -> None:
     """Opening a store makes it sound; what was lost is kept in mind until somebody accepts it."""
-    store = Store.open(folder, identity=found.identity)
+    store = open_store(folder)
     try:
         for info in store.spools():
             for seq in range(info.first_seq, info.next_seq):
                 store.read_block(info.flow, info.sink, seq)
-        lost = [(one.flow, words(one)) for one in store.damage if is_loss(one)]
-        DamageNotes(folder).add(lost, [flow.name for flow in found.flows])
         for one in store.damage:
             print(f"  repaired: {words(one)}" + f" (kept in {one.file})" * bool(one.file))
     finally:

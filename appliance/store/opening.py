@@ -7,7 +7,7 @@ opens it; and every value is held against its checksum before it is believed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -42,8 +42,13 @@ class Opened:
     damage: list[Damage]
 
 
-def open_folder(folder: Path, identity: str) -> Opened:
-    """Open the store in a folder, or make it. StoreRefused, DiskFull, StoreFailed."""
+#: Gets what was found damaged, before any of it is taken out.
+Note = Callable[[Sequence[Damage]], None]
+
+
+def open_folder(folder: Path, identity: str, note: Note) -> Opened:
+    """Open the store in a folder, or make it. StoreRefused, DiskFull, StoreFailed, and what `note`
+    raises: then the next opening finds the damage again."""
     if "\n" in identity:
         raise ValueError("an identity is one line")
     folder = folder.absolute()
@@ -54,11 +59,11 @@ def open_folder(folder: Path, identity: str) -> Opened:
         damage = _check_stamp(folder, identity)
         faults = structure_faults(folder) or meta_faults(folder)
         if faults:
-            owner, lost = _rebuild(folder, owner, identity, faults)
+            owner, lost = _rebuild(folder, owner, identity, faults, note)
             damage += lost
         environment = Environment(folder)
         try:
-            contents = _read(folder, environment, identity, damage)
+            contents = _read(folder, environment, identity, damage, note)
         except BaseException:
             environment.close()
             raise
@@ -104,7 +109,7 @@ def _check_identity(folder: Path, theirs: str, ours: str) -> None:
 
 
 def _rebuild(
-    folder: Path, owner: Ownership, identity: str, faults: list[str]
+    folder: Path, owner: Ownership, identity: str, faults: list[str], note: Note
 ) -> tuple[Ownership, list[Damage]]:
     """Make a new store of what can be read of the damaged one, which is set aside."""
     found = salvage(folder)
@@ -112,11 +117,16 @@ def _rebuild(
     name = stamp.identity if stamp is not None else identity
     what = f"the structure of the file was damaged ({faults[0]}; {len(faults)} in all)"
     if found is None:
+        lost = Damage("store", f"{what}: everything restarts empty")
+        note([lost])
         aside = set_aside(folder)
         _create(folder, name)
-        damage = [Damage("store", f"{what}: everything restarts empty", file=str(aside))]
+        damage = [replace(lost, file=str(aside))]
     else:
         values = found.values
+        text = "the newest cut may be lost with it: everything is as it was one cut earlier"
+        history = [] if found.is_newest else [Damage("history", text)]
+        note(history)
 
         def fill(temporary: Path) -> None:
             write_stamp(temporary, name)
@@ -129,10 +139,7 @@ def _rebuild(
 
         renamed = create(folder, fill, replaced=True)
         text = f"{what}: it was made again from what could be read"
-        damage = [Damage("structure", text, file=str(renamed))]
-        if not found.is_newest:
-            text = "the newest cut may be lost with it: everything is as it was one cut earlier"
-            damage.append(Damage("history", text))
+        damage = [Damage("structure", text, file=str(renamed)), *history]
     owner.release()
     return Ownership(folder), damage
 
@@ -155,13 +162,16 @@ def _put_all(batch: dict[bytes, bytes], writing: Writing) -> None:
         writing.put(key, value)
 
 
-def _read(folder: Path, environment: Environment, identity: str, damage: list[Damage]) -> Contents:
+def _read(
+    folder: Path, environment: Environment, identity: str, damage: list[Damage], note: Note
+) -> Contents:
     """What the environment holds, with what was damaged taken out."""
     with environment.reading() as reading:
         found = scan(reading, identity)
     _check_identity(folder, found.head.identity, identity)
     if identity and not found.head.identity:
         found.head = replace(found.head, identity=identity)
+    note(found.damage)
     if any(one.kind == "stamp" for one in damage):
         write_stamp(folder, found.head.identity)
     damage += repair(environment, Quarantine(folder), found, is_rebuilt=bool(damage))

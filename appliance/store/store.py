@@ -28,7 +28,7 @@ from appliance.store.entries import FlowEntry, SpoolRange
 from appliance.store.environment import Environment, Writing
 from appliance.store.failures import Damage, DiskFull
 from appliance.store.folder import Ownership, Quarantine
-from appliance.store.opening import open_folder
+from appliance.store.opening import Note, open_folder
 from appliance.store.scan import raw_values
 from appliance.store.shards import Merge, ShardRows, live_rows, merge_shard, places, read_pieces
 from appliance.store.spool import SpoolInfo, read_spool_block
@@ -84,14 +84,15 @@ class Store:
         self._commits = self._merges = self._bytes = 0
 
     @classmethod
-    def open(cls, folder: Path, *, identity: str = "") -> Store:
+    def open(cls, folder: Path, *, identity: str = "", note: Note = lambda damage: None) -> Store:
         """Open the store of a folder, or make it there. `identity` names the worker whose store it
-        is; it is kept, and another one is refused.
+        is; it is kept, and another one is refused. `note` gets what is damaged before it is taken
+        out, so that it can be written down; when it raises, the next opening finds it again.
 
         Raises StoreRefused (a newer format, another identity, in use, not a store: nothing is
         changed), DiskFull, StoreFailed. Damage is no error: see `damage`.
         """
-        opened = open_folder(folder, identity)
+        opened = open_folder(folder, identity, note)
         return cls(folder, opened.owner, opened.environment, opened.contents, opened.damage)
 
     @property

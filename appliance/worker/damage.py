@@ -1,17 +1,17 @@
-"""Damage that nobody has accepted yet. A store is made sound when it is opened, so what was lost
-would be forgotten with the next start: it is kept in a file beside the store until somebody says
-that a flow may go on without it.
+"""Opening stores, and damage that nobody has accepted yet. A store is made sound when it is opened,
+so what was lost would be forgotten with the next start: it is kept in a file beside the store until
+somebody says that a flow may go on without it.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from appliance.errors import EnvironmentFailure
 from appliance.limits import DAMAGE_NOTE_MAX_BYTES, STORE_DAMAGE_MAX_COUNT
-from appliance.store import Damage
+from appliance.store import Damage, Store
 
 #: What is made good without a loss: there were two copies, or the values were all readable.
 LOSSLESS = frozenset({"structure", "stamp", "copy"})
@@ -20,6 +20,28 @@ LOSSLESS = frozenset({"structure", "stamp", "copy"})
 def is_loss(damage: Damage) -> bool:
     """Whether something is gone that no other copy had."""
     return damage.kind not in LOSSLESS
+
+
+def open_store(folder: Path) -> Store:
+    """The store of a worker, called as its folder is. What it lost is written down before it is
+    taken out. EnvironmentFailure."""
+
+    def note(damage: Sequence[Damage]) -> None:
+        lost = [(one.flow, loss_words(one)) for one in damage if is_loss(one)]
+        if lost:
+            DamageNotes(folder).add(lost)
+
+    store = Store.open(folder, identity=folder.name, note=note)
+    if any(is_loss(one) for one in store.damage):
+        DamageNotes(folder).give_to(store.records())
+    return store
+
+
+def loss_words(found: Damage) -> str:
+    """Damage with its step and shard."""
+    step = f"step {found.step}: " if found.step and found.kind == "rows" else ""
+    shard = f"shard {found.shard}: " if found.shard >= 0 else ""
+    return f"{step}{shard}{found.text}"
 
 
 class DamageNotes:
@@ -40,19 +62,17 @@ class DamageNotes:
             flow, _, words = line.partition("\t")
             self._notes.append((flow, words))
 
-    def add(self, notes: Iterable[tuple[str, str]], flows: Iterable[str]) -> None:
-        """More of it, as pairs of a flow and what it lost; the flow "" is all of `flows`, or
-        whichever comes where none is known any more."""
+    def add(self, notes: Iterable[tuple[str, str]]) -> None:
+        """More of it, as pairs of a flow and what it lost; the flow "" is all of them."""
+        wanted = [(flow, " ".join(text.split())[:DAMAGE_NOTE_MAX_BYTES]) for flow, text in notes]
+        self._replace([*self._notes, *wanted])
+
+    def give_to(self, flows: Iterable[str]) -> None:
+        """What all flows lost is these flows' now: each has to accept it."""
         known = list(flows) or [""]
-        wanted = [
-            (flow, " ".join(text.split())[:DAMAGE_NOTE_MAX_BYTES])
-            for owner, text in notes
-            for flow in ([owner] if owner else known)
-        ]
-        fresh = [note for note in dict.fromkeys(wanted) if note not in self._notes]
-        if fresh:
-            self._notes = (self._notes + fresh)[:STORE_DAMAGE_MAX_COUNT]
-            self._write()
+        self._replace(
+            [(flow, text) for owner, text in self._notes for flow in ([owner] if owner else known)]
+        )
 
     def of(self, flow: str) -> list[str]:
         """What was lost of a flow."""
@@ -60,14 +80,17 @@ class DamageNotes:
 
     def accept(self, flow: str) -> None:
         """The flow goes on without it."""
-        kept = [note for note in self._notes if note[0] not in ("", flow)]
-        if kept != self._notes:
-            self._notes = kept
-            self._write()
+        self._replace([note for note in self._notes if note[0] not in ("", flow)])
 
     def all(self) -> list[tuple[str, str]]:
         """Every flow with what it lost."""
         return list(self._notes)
+
+    def _replace(self, notes: Iterable[tuple[str, str]]) -> None:
+        fresh = list(dict.fromkeys(notes))[:STORE_DAMAGE_MAX_COUNT]
+        if fresh != self._notes:
+            self._notes = fresh
+            self._write()
 
     def _write(self) -> None:
         try:

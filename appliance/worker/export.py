@@ -14,7 +14,7 @@ from appliance import clock
 from appliance.errors import EnvironmentFailure, UsageError
 from appliance.limits import EXPORT_BATCH_BYTES, SHARD_COUNT
 from appliance.store import Commit, Section, SpoolBlock, Store, examine
-from appliance.worker.damage import DamageNotes
+from appliance.worker.damage import DamageNotes, open_store
 from appliance.worker.export_file import ExportRefused, ExportWriter, read_export
 from appliance.worker.record import FlowRecord, RecordUnreadable
 from appliance.worker.stores import STATE, store_folders
@@ -57,7 +57,7 @@ def write_export(data: Path, path: Path) -> Carried:
 
 
 def _write_store(folder: Path, writer: ExportWriter, carried: Carried) -> None:
-    store = Store.open(folder, identity=folder.name)
+    store = open_store(folder)
     try:
         writer.add("store", folder.name)
         carried.stores.append(folder.name)
@@ -198,12 +198,12 @@ def _make_store(path: Path, folder: Path, frames: list[tuple[Any, ...]]) -> None
             records[values[0]] = _next_epoch(path, *values)
         elif kind == "lost":
             lost.append((values[0], values[1]))
-    store = Store.open(folder, identity=folder.name)
+    store = open_store(folder)
     try:
         store.commit(Commit(sections, records, spools))
     finally:
         store.close()
-    DamageNotes(folder).add(lost, ())
+    DamageNotes(folder).add(lost)
 
 
 def one_shard(flow: str, step: str, kind: str, shard: int, rows: bytes) -> Section:

@@ -123,14 +123,14 @@ def _run(channel: Channel, page_fd: int) -> int:
     if not plans:
         _tell(channel, "ended", result="nothing")
         return EXIT_DONE
-    from appliance.store import Store
+    from appliance.worker.damage import open_store
     from appliance.worker.lane import Lane
     from appliance.worker.mailroom import Mailroom
     from appliance.worker.recovery import recover
     from appliance.worker.user_logs import adopt_user_logs
 
     lane = Lane(page_fd)
-    store = Store.open(Path(job.store), identity=Path(job.store).name)
+    store = open_store(Path(job.store))
     flows = open_flows(job, plans, lane)
     adopt_user_logs(log)  # all user code is loaded now
     try:

@@ -13,7 +13,7 @@ from pathlib import Path
 from appliance.errors import EnvironmentFailure
 from appliance.logs import Logger
 from appliance.store import Commit, SpoolBlock, Store
-from appliance.worker.damage import DamageNotes, is_loss
+from appliance.worker.damage import DamageNotes, open_store
 from appliance.worker.export import one_shard
 from appliance.worker.job import SHARED, own_store
 from appliance.worker.record import FlowRecord, RecordUnreadable
@@ -33,15 +33,13 @@ def move_flows(state: Path, shared: Sequence[str], own: Sequence[str], log: Logg
 
 
 def _move(before: Path, now: Path, flows: Sequence[str], log: Logger) -> None:
-    source = Store.open(before, identity=before.name)
+    source = open_store(before)
     try:
-        _keep_damage(source, before, flows)
         found = [flow for flow in flows if flow in source.records()]
         if not found:
             return
-        target = Store.open(now, identity=now.name)
+        target = open_store(now)
         try:
-            _keep_damage(target, now, flows)
             for flow in found:
                 _move_flow(source, target, flow)
                 _move_notes(before, now, flow)
@@ -87,14 +85,7 @@ def flow_commit(store: Store, flow: str, record: bytes) -> Commit:
     return Commit(sections, {flow: record}, spools)
 
 
-def _keep_damage(store: Store, folder: Path, flows: Sequence[str]) -> None:
-    """What the opening found is not found again."""
-    lost = [(one.flow, one.text) for one in store.damage if is_loss(one)]
-    if lost:
-        DamageNotes(folder).add(lost, [*store.records(), *flows])
-
-
 def _move_notes(before: Path, now: Path, flow: str) -> None:
     notes = DamageNotes(before)
-    DamageNotes(now).add([(flow, text) for text in notes.of(flow)], ())
+    DamageNotes(now).add((flow, text) for text in notes.of(flow))
     notes.accept(flow)

@@ -16,7 +16,7 @@ from pathlib import Path
 from appliance import points
 from appliance.errors import BettongError, EnvironmentFailure
 from appliance.logs import Logger
-from appliance.store import Commit, Damage, Store
+from appliance.store import Commit, Store
 from appliance.worker.block import Block, BlockDamaged
 from appliance.worker.cut_form import PartitionCut, SinkRestore
 from appliance.worker.damage import DamageNotes, is_loss
@@ -97,21 +97,13 @@ def _note_damage(
     store: Store, flows: Sequence[LoadedFlow], records: Mapping[str, bytes], job: Job, log: Logger
 ) -> DamageNotes:
     """What was found when the store was opened, and before. What lost nothing is only said."""
-    notes = DamageNotes(Path(job.store))
     for found in store.damage:
         if not is_loss(found):
             log.warning("damage was repaired, nothing is lost", what=found.text, kept=found.file)
-    names = dict.fromkeys((*records, *(flow.name for flow in flows)))
-    lost = [(found.flow, _words(found)) for found in store.damage if is_loss(found)]
-    notes.add(lost, names)
+    notes = DamageNotes(Path(job.store))
+    # What has no owner, for nothing was left to know the flows by, is these flows'.
+    notes.give_to([*records, *(flow.name for flow in flows)])
     return notes
-
-
-def _words(found: Damage) -> str:
-    """Damage with its step and shard."""
-    step = f"step {found.step}: " if found.step and found.kind == "rows" else ""
-    shard = f"shard {found.shard}: " if found.shard >= 0 else ""
-    return f"{step}{shard}{found.text}"
 
 
 def _say_idle(flows: Sequence[LoadedFlow], records: Mapping[str, bytes], log: Logger) -> None:
@@ -160,7 +152,7 @@ def _read(
             damage.append(str(error))
     elif store.steps(flow.name):
         damage.append("its positions and numbers are lost")
-    notes.add([(flow.name, text) for text in damage], ())
+    notes.add((flow.name, text) for text in damage)
     damage = notes.of(flow.name)
     if not damage:
         return record, []
@@ -266,13 +258,15 @@ def _restore_lane(
         positions = replace(positions, partitions=tuple(map(_cut_off, positions.partitions)))
     document = replace(positions, sinks=tuple(_pending(store, durable, log))).pack()
     lane.restore(index, document)
-    count = 0
+    count, known = 0, len(store.damage)
     for part in store.rows(flow.name):
         op = operators.get(part.step)
         if op is None:
             raise BettongError(f"{flow.name}: the store has {part.kind} rows of step {part.step!r}")
         lane.restore_rows(index, op, part.rows)
         count += len(part.rows)
+    for found in store.damage[known:]:
+        log.error("state is lost", flow=flow.name, what=found.text)
     log.info("resumed", flow=flow.name, cut=store.cut, epoch=record.epoch, state_bytes=count)
 
 

@@ -26,6 +26,8 @@ from integration.stateful import record as record_of
 
 FLIPS = 2000 if os.environ.get("BETTONG_SOAK") == "1" else 30
 
+#: Readings before the damage and after it; with five devices, of which each second brings one,
+#: every ten seconds bring five means.
 BEFORE, MORE = 120, 10
 
 UPLINK = '\n[sink.far]\nfrom = "total"\ndelivery = "at_least_once"\ntcp = {{ connect = "{}" }}\n'
@@ -59,11 +61,15 @@ class Ran:
         log.unlink(missing_ok=True)
         return self.workers.start(job, log, "", "", "")
 
-    def finish(self, worker: Worker, count: int) -> tuple[bytes, ...]:
+    def finish(self, worker: Worker, count: int, means: int = 0) -> tuple[bytes, ...]:
         """Let it give so many results, kill it, and give the files' content."""
-        for name in ("out.jsonl", "times.jsonl"):
+        for name, least in (("out.jsonl", count), ("times.jsonl", count), ("means.jsonl", means)):
             path = self.folder / name
-            eventually(lambda path=path: len(lines(path)) >= count, f"{path}")  # type: ignore[misc]
+
+            def is_there(path: Path = path, least: int = least) -> bool:
+                return len(lines(path)) >= least
+
+            eventually(is_there, f"{least} lines in {path}")
         worker.end(kill=True)
         return tuple((self.folder / name).read_bytes() for name in OUTPUTS)
 
@@ -86,12 +92,12 @@ def ran(workers: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         for end in range(10, BEFORE + 1, 10):
             append(folder, end - 10, end)
             eventually(lambda end=end: len(lines(folder / "out.jsonl")) >= end, "results")  # type: ignore[misc]
-        made.finish(worker, BEFORE)
+        made.finish(worker, BEFORE, BEFORE // 2 - 5)
         made.stream = made.record().stream
         shutil.copytree(folder, made.copy)
         made.restore()
         worker = made.start()
-        made.undisturbed = made.finish(worker, BEFORE + MORE)
+        made.undisturbed = made.finish(worker, BEFORE + MORE, BEFORE // 2)
         assert lines(folder / "in.jsonl") == readings(0, BEFORE + MORE).splitlines()
         yield made
 
@@ -113,7 +119,7 @@ def go_on(ran: Ran) -> bool:
     worker = ran.start()
     refused = refusal(worker)
     if not refused:
-        assert ran.finish(worker, BEFORE + MORE) == ran.undisturbed
+        assert ran.finish(worker, BEFORE + MORE, BEFORE // 2) == ran.undisturbed
         assert ran.record().stream == ran.stream
         return False
     assert "damaged:" in refused and "--accept-damage" in refused, refused
