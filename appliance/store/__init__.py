@@ -1,6 +1,5 @@
 """What a worker keeps on its disk: `Store`."""
 
-from appliance.store.check import Report, verify
 from appliance.store.commit import Commit, CommitResult
 from appliance.store.examine import Examined, FlowContents, StepContents, examine
 from appliance.store.failures import Damage, DiskFull, StoreFailed, StoreRefused
@@ -16,7 +15,6 @@ __all__ = [
     "DiskFull",
     "Examined",
     "FlowContents",
-    "Report",
     "Section",
     "ShardRows",
     "SpoolBlock",
@@ -28,5 +26,4 @@ __all__ = [
     "StoreRefused",
     "StoreStats",
     "examine",
-    "verify",
 ]

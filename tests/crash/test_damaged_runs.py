@@ -2,7 +2,7 @@
 what it would have given; or it says what was lost and refuses to go on until that is accepted, and
 then goes on under a new stream id. It never crashes, and is never silent.
 
-BETTONG_SOAK=1 flips two thousand bits instead of a few.
+BETTONG_SOAK=1 flips a thousand bits instead of a few.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from integration.processes import eventually
 from integration.stateful import FLOW, OUTPUTS, append, lines, prepare, readings
 from integration.stateful import record as record_of
 
-FLIPS = 2000 if os.environ.get("BETTONG_SOAK") == "1" else 30
+FLIPS = 1000 if os.environ.get("BETTONG_SOAK") == "1" else 30
 
 #: Readings before the damage and after it; with five devices, of which each second brings one,
 #: every ten seconds bring five means.

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from appliance.store import Store, StoreRefused, verify
+from appliance.store import FlowContents, SpoolInfo, StepContents, Store, StoreRefused, examine
 from appliance.store.rows import merge_rows
 from appliance.store.values import block_key, delta_prefix
 from unit.stores import Model, assert_like, commit, row, section, spools_of, state_of
@@ -216,21 +216,25 @@ def test_cold_shards_do_not_pin_deltas_for_ever(store: Store) -> None:
     assert len(state_of(store, ["one"])["one", "windows", "window"]) == 63 + 9
 
 
-def test_verify_says_what_there_is(store: Store, folder: Path) -> None:
+def test_examining_says_what_there_is(store: Store, folder: Path) -> None:
     store.commit(commit([section("one", "all", "global", [((1, b"k", 0), 5)])], {"one": b"r"}))
     store.commit(commit(spools=[("one", "out", b"a"), ("two", "out", b"b")]))
     with pytest.raises(StoreRefused, match="another process"):
-        verify(folder)
+        examine(folder)
     store.close()
-    report = verify(folder)
-    assert report.is_sound
-    assert (report.identity, report.cut, report.flows) == ("worker 1", 2, ("one", "two"))
-    assert (report.delta_count, report.base_count, report.block_count) == (1, 0, 2)
+    found = examine(folder)
+    assert not found.damage
+    assert (found.identity, found.cut) == ("worker 1", 2)
+    step = StepContents("all", "global", 1, len(row("global", (1, b"k", 0), 5)))
+    assert found.flows == (
+        FlowContents("one", b"r", (step,), (SpoolInfo("one", "out", 1, 2, 1),)),
+        FlowContents("two", None, (), (SpoolInfo("two", "out", 1, 2, 1),)),
+    )
 
 
-def test_verify_of_nothing_is_refused(tmp_path: Path) -> None:
+def test_examining_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreRefused, match="no store here"):
-        verify(tmp_path)
+        examine(tmp_path)
 
 
 def test_values_are_what_the_page_says(store: Store) -> None:
