@@ -203,7 +203,7 @@ class Scenario:
         (self.folder / "steps.py").write_text(STEPS)
         self._chance = random.Random(self.seed)
         self._bytes = b"".join(self.messages)
-        if self.source == "acknowledged_tcp":
+        if self.source != "file":
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", 0))
                 self.port = probe.getsockname()[1]
@@ -213,8 +213,8 @@ class Scenario:
 
     def set_follow(self, follow: bool) -> None:
         words = f'file = {{ path = "in.jsonl", follow = {str(follow).lower()} }}'
-        if self.source == "acknowledged_tcp":
-            words = f'acknowledged_tcp = {{ listen = "127.0.0.1:{self.port}" }}'
+        if self.source != "file":
+            words = f'{self.source} = {{ listen = "127.0.0.1:{self.port}" }}'
         (self.folder / "flow.toml").write_text(FLOW.format(source=words))
 
     @property
@@ -243,7 +243,7 @@ class Scenario:
         client = None
         if not kill.early and worker.wait_for("ready"):
             self.feed(kill.feed[1])
-            if self.source == "acknowledged_tcp":
+            if self.source != "file":
                 client = self._connect(worker)
         self._wait_for_the_kill(worker, client, kill)
         codes, events = worker.end(kill=not worker.is_gone)
