@@ -167,9 +167,11 @@ class Chain:
     def __init__(self, folder: Path, takes: bool = False, secured: bool = False) -> None:
         words = {name: str(free_port()) for name in ("gateway", "centre", "taken")}
         words |= {"box_keys": "", "gateway_listens": ""}
+        self.secrets: list[str] = []
         if secured:
             keys = Keys(folder / "gateway" / "keys")
             key, token = keys.own().public.hex(), keys.new_token()
+            self.secrets = [key, token]
             words["box_keys"] = f', keys = "keys", server_key = "{key}", token = "{token}"'
             words["gateway_listens"] = ', keys = "keys"'
         self.address = f"127.0.0.1:{words['taken']}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import pytest
 
 from appliance import points
 from appliance.client import Client
+from appliance.supervisor.admin import ask_status
 from integration.chain import chain, expected
-from integration.processes import PATIENCE_S
+from integration.processes import PATIENCE_S, run
 
 #: Where the hand-over can be cut off. The longer form ends it at every point there is, also when it
 #: is reached for the third time.
@@ -56,6 +58,13 @@ def test_clients_and_two_sinks_of_one_flow_over_encrypted_links(tmp_path: Path) 
         three.check()
         assert three.taken() == list(range(4000))
         assert three.gateway.end("source", "boxes")["counts"].get("lost", 0) == 0
+        shown = json.dumps(ask_status(three.box.folder / "data"))
+        shown += run(three.box.folder, "explain", "flow.toml").stdout.decode()
+        assert '"spool": {' in shown and 'token = "…"' in shown
+        assert not [secret for secret in three.secrets if secret in shown]
+        assert set(three.box.end("sink", "up")["spool"]) >= {
+            "bytes", "blocks", "dropped", "damaged", "age_s",
+        }  # fmt: skip
         assert not three.gateway.said("is refused") and not three.gateway.said("another place")
 
 
