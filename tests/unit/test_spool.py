@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -293,3 +294,11 @@ def test_a_sink_that_asks_for_the_end_of_the_process_has_failed() -> None:
     sender = send(plain, spool)
     assert plain.got == [b"a"] and plain.opened == 2
     assert sender.done.is_set()
+
+
+@pytest.mark.parametrize("size", [0, 255, 256, 65_535, 65_536, 3_000_000])
+def test_a_block_of_any_size_is_one_msgpack_list(size: int) -> None:
+    data = b"x" * size
+    packed = Block(data, 7, 120).pack()
+    assert packed == msgpack.packb([7, 120, b"", 0, [], b"", data])
+    assert Block.unpack(packed).data == data

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from appliance.store import FlowContents, SpoolInfo, StepContents, Store, StoreRefused, examine
 from appliance.store.rows import merge_rows
-from appliance.store.values import block_key, delta_prefix
+from appliance.store.values import BLOCK_BYTES, block_key, blocks, delta_prefix
 from unit.stores import Model, assert_like, commit, row, section, spools_of, state_of
 
 FLOWS = ("one", "two")
@@ -248,3 +248,9 @@ def test_values_are_what_the_page_says(store: Store) -> None:
         value = bytes(reading.get(block_key(delta_prefix(1), 0)) or b"")
     assert rows in value
     assert value == bytes.fromhex(re.sub(r"#.*", "", found[1]))
+
+
+@given(st.lists(st.sampled_from([0, 1, 100, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1])))
+def test_data_in_parts_gives_the_same_blocks(sizes: list[int]) -> None:
+    parts = [bytes([1 + number % 255]) * size for number, size in enumerate(sizes)]
+    assert list(blocks(b"D", *parts)) == list(blocks(b"D", b"".join(parts)))
