@@ -264,6 +264,10 @@ static bool set_position (partition_t *self, const char *position, size_t size) 
 
 void source_chunk (source_t *self, const letter_t *letter) {
     const char *name = letter->bytes + letter->size;
+    if (unlikely (self->ended && lane_of (self)->stopping)) {
+        self->refused++; /* its windows are closed already: this, and its position, is the next run's */
+        return;
+    }
     if (unlikely (self->ended && self->resumed))
         source_revive (self);
     uint32_t name_size = (uint32_t) letter->partition_size;

@@ -313,33 +313,6 @@ def test_the_half_line_of_a_stream_is_lost_and_counted_and_its_watermark_stays(
     run.lane.destroy()
 
 
-@pytest.mark.parametrize("position", [b"", b"here"])
-def test_a_source_that_says_no_positions_begins_with_a_whole_message(
-    tmp_path: Path, position: bytes
-) -> None:
-    """It does not go on where it was, so what it brings is not the rest of a message cut off."""
-
-    def started(positions: FlowPositions | None) -> Running:
-        document = document_of(tmp_path, PASS)
-        document["commit_every"] = 0
-        document["sources"][0].update(replayable=False)
-        document["sinks"][0].update(kind="spool")
-        return Running(document, positions)
-
-    run = started(None)
-    assert run.lane.mail_chunk(0, 0, b"", position, b'{"v":1}\n{"v":')
-    run.turn()
-    positions = run.cuts[-1].positions()
-    run.lane.destroy()
-    assert positions.partitions[0].unfinished == b'{"v":'
-    run = started(replace(positions, sinks=()))
-    assert run.lane.mail_chunk(0, 0, b"", position, b"2}\n" if position else b'{"v":3}\n')
-    run.turn()
-    assert run.cuts[-1].sinks[0].block == (b"2\n" if position else b"3\n")
-    assert run.lane.metrics()["sources"][0]["lost"] == (0 if position else 5)
-    run.lane.destroy()
-
-
 # ---- documents and rows that are damaged, or another's ----
 
 ALL_KINDS = plan_of(
