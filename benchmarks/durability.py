@@ -33,11 +33,16 @@ POLL_S = 0.002
 
 
 def cuts() -> Iterator[Row]:
-    """The sensors job with a cut every 200 ms, and with one at the end."""
+    """The sensors job with a cut every 200 ms and exact results, and with one cut at the end and
+    results that leave at once: results that wait would ask for cuts."""
     full, short = inputs.sensors_for(COPIES), inputs.sensors(SHORT)
     sides = {
-        every: Side(f"cuts-{every}", flow_side("sensors_cuts").command, {"BENCH_EVERY": every})
-        for every in ("200ms", "1h")
+        every: Side(
+            f"cuts-{every}",
+            flow_side("sensors_cuts").command,
+            {"BENCH_EVERY": every, "BENCH_DELIVERY": delivery},
+        )
+        for every, delivery in (("200ms", "exactly_once"), ("1h", "immediate"))
     }
     yield from by_turns(
         "J1 with cuts every 200 ms, CPU per event, to one cut at the end",
