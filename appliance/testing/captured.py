@@ -55,9 +55,12 @@ class CapturedRun(LaneRun):
     def _take_capture(self, post: Post) -> None:
         assert self._capture is not None
         self._capture.add(post.data)
-        self._lane.capture_written(len(post.data))
+        self._capture_written(len(post.data))
         self._marks[post.index] = post.number
         self._end_capture()
+
+    def _capture_written(self, size: int) -> None:
+        self._lane.capture_written(size)
 
     def _end_capture(self) -> None:
         """Once the cut that it ends with has come; it may have come before."""

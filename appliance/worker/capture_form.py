@@ -36,6 +36,9 @@ WHY = {
     5: "no memory",
 }
 
+#: Ends before which something was not written down: what came last cannot be compared.
+INCOMPLETE = (WHY[4], WHY[5])
+
 _ENTRY = struct.Struct("<II")  # size of kind and members, crc32 of both
 _RAW = struct.Struct("<IB")  # from the lane: size of kind and members, kind
 _SINK = struct.Struct("<I")

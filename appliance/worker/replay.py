@@ -177,6 +177,8 @@ class Replay:
             )
 
     def _compare_end(self, digest: form.Digest, cut: int) -> None:
+        if self.outcome.why in form.INCOMPLETE:
+            return
         if self._totals.digests() != digest.sinks:
             self.outcome.differs = "a sink has got other bytes in the end"
         if not digest.state or not cut or self.outcome.differs:

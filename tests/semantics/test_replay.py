@@ -201,3 +201,24 @@ def test_the_limit_ends_a_capture_that_can_be_replayed(plan: Plan) -> None:
     outcome = replayed(plan, capture)
     assert (outcome.why, outcome.differs, outcome.whole) == ("size limit reached", "", True)
     assert outcome.compared_state and 0 < outcome.events < 60
+
+
+class ForgetfulRun(CapturedRun):
+    """Nobody reports what is written: as if the disk had stopped."""
+
+    def _capture_written(self, size: int) -> None:
+        return
+
+
+def test_a_disk_that_is_too_slow_ends_the_capture_and_not_the_run(plan: Plan) -> None:
+    more = lines({"k": "x", "v": 1, "text": "x" * 500_000})
+    with ForgetfulRun(plan, live=True) as run:
+        run.capture()
+        for _ in range(80):
+            run.feed("b", more)
+            run.advance(1000)
+        capture = run.captured()
+        assert run.metrics()["sources"][1]["records"] == 80
+    outcome = replayed(plan, capture)
+    assert (outcome.why, outcome.differs, outcome.whole) == ("the disk is too slow", "", True)
+    assert not outcome.compared_state and 20 < outcome.events < 80
