@@ -28,6 +28,11 @@ class CaptureWriter:
         self.entries = 0
         self.why = ""  # why it has ended
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether the state is there."""
+        return self._waiting is None
+
     def begin(self, cut: FlowCut, rows: form.Rows) -> None:
         """The state at the cut that it begins with."""
         # What sinks had not taken yet is none of the capture's results.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from appliance.limits import CAPTURE_FILE_MAX_BYTES
+from appliance.limits import CAPTURE_END_S, CAPTURE_FILE_MAX_BYTES
 from appliance.plan.program import Program
 from appliance.store import Store
 from appliance.worker.committer import Committer
@@ -86,7 +86,7 @@ class Captures:
         """The lane has ended and the committer too."""
         if self._recorder is not None and self._recorder.is_alive():
             self._recorder.finish()
-            self._recorder.join()
+            self._recorder.join(CAPTURE_END_S)
 
     def _say(self, fields: dict[str, Any]) -> None:
         self._news.put(fields)

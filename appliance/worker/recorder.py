@@ -126,6 +126,10 @@ class Recorder(threading.Thread):
         return True
 
     def _end(self, rows: Rows | None) -> bool:
+        if not self._writer.has_begun:
+            self._path.unlink(missing_ok=True)
+            self._said({"state": "failed", "text": "the run ended before a cut to begin with"})
+            return False
         self._writer.end(rows)
         self._file.flush()
         os.fsync(self._file.fileno())

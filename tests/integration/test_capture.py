@@ -109,7 +109,6 @@ def assert_parts(folder: Path) -> None:
         assert wrong.returncode in (1, 3) and len(wrong.stderr.splitlines()) == 1
 
 
-
 MIXED = """
 version = 1
 name = "sensors"
@@ -199,7 +198,6 @@ def test_what_cannot_be_captured_is_said(tmp_path: Path) -> None:
             (("flow.toml", "--out", "there"), b"it is there already"),
             (("flow.toml", "--out", "no/such/folder"), b"cannot make"),
             (("others", "--data", ".bettong"), b"no flow others runs"),
-            (("flow.toml", "--for", "soon"), b"--for"),
         ):
             refused = run(tmp_path, "capture", *words)
             assert refused.returncode in (1, 2) and why in refused.stderr, refused.stderr
