@@ -74,6 +74,13 @@ bool pystep_restore (pystep_t *step, const char *rows, size_t size, fault_t *fau
 }
 
 void pystep_shift (pystep_t *step, int64_t by_us) {
-    if (step->keyed != NULL && step->keyed->arrival)
-        timers_shift (step->keyed->timers, by_us);
+    pystate_t *self = step->keyed;
+    if (self == NULL || !self->arrival || by_us == 0)
+        return;
+    timers_shift (self->timers, by_us);
+    /* The next cut has to hold the new times: the one after it says another `now`. */
+    pending_timer_t timer;
+    for (uint32_t i = 0; i < table_end (self->rows); i++)
+        if (timers_get (self->timers, i, &timer))
+            table_mark (self->rows, i);
 }

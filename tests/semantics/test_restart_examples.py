@@ -204,6 +204,30 @@ def test_s6_downtime_does_not_count_whatever_the_clock_says(away_us: int) -> Non
     assert stop_and_go(2_000_000, away_us) == (b"", b"x 1\n")
 
 
+def test_s6_no_downtime_counts_when_the_box_goes_away_twice() -> None:
+    """What the first restart has put off is in the next cut, though nobody touched that key."""
+    model, now_us = Model(), 1_700_000_000_000_000
+    for away_us in (0, 10_000_000, 50_000_000):
+        now_us += away_us
+        saved = model.saved() if away_us else None
+        with LaneRun(ARRIVAL, spooled=True, saved=saved, start_us=now_us) as run:
+            if not away_us:
+                run.feed("a", lines({"k": "x", "v": 3_000_000}))
+            run.advance(500_000)
+            now_us += 500_000
+            run.feed("a", lines({"k": "y", "v": 600_000_000}))
+            run.freeze()
+            assert run.output("out") == b""
+            model.take(run.cuts)
+    with LaneRun(ARRIVAL, spooled=True, saved=model.saved(), start_us=now_us) as run:
+        run.advance(1_499_999)
+        run.freeze()
+        assert run.output("out") == b""
+        run.advance(1)
+        run.freeze()
+        assert run.output("out") == b"x 1\n"
+
+
 def test_s6_windows_of_arrival_time_go_on_after_a_boot_in_the_past() -> None:
     plan = plan_of({"a": {}}, {"n": COUNT}, {"out": {}})
     model = Model()
