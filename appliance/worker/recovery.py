@@ -66,10 +66,13 @@ def recover(
     notes = _note_damage(store, flows, records, job, log)
     _say_idle(flows, records, log)
     made = [_begin(store, flow, records.get(flow.name), notes, job, log) for flow in flows]
-    refused = [line for recovered, lines in made for line in lines]
+    refused = [line for _, _, lines in made for line in lines]
     if refused:
         raise StateRefused("\n".join(refused))
-    recovered = [one for one, _ in made]
+    recovered = [one for one, _, _ in made]
+    for one, settling, _ in made:
+        settling.carry_out()
+        one.positions = _positions(one.durable.record)
     for one in recovered:
         if not points.is_broken("epoch-raised"):
             one.durable.record.epoch += 1
@@ -119,16 +122,17 @@ def _begin(
     notes: DamageNotes,
     job: Job,
     log: Logger,
-) -> tuple[Recovered, list[str]]:
+) -> tuple[Recovered, Settling, list[str]]:
     """The flow's record, brought up to what the flow is now, and what stands in the way."""
     record, refused = _read(store, flow, packed, notes, job, log)
     resumed = record is not None
     if record is None:
         record = FlowRecord(os.urandom(STREAM_BYTES))
-    refused += Settling(store, flow, record, job, log).settle()
+    settling = Settling(store, flow, record, job, log)
+    refused += settling.settle()
     before = {name: sink.records for name, sink in record.sinks.items()}
     durable = Durable(flow.open, record, Names.of(flow.open.document), before=before)
-    return Recovered(durable, _positions(flow, record), resumed), refused
+    return Recovered(durable, resumed=resumed), settling, refused
 
 
 def _read(
@@ -183,7 +187,7 @@ def _read(
 # ---- giving it back ----
 
 
-def _positions(flow: LoadedFlow, record: FlowRecord) -> dict[str, dict[str, bytes]]:
+def _positions(record: FlowRecord) -> dict[str, dict[str, bytes]]:
     found: dict[str, dict[str, bytes]] = {}
     for one in record.positions.partitions if record.positions is not None else ():
         if isinstance(one.position, bytes):

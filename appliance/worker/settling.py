@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from appliance import connect
@@ -41,13 +42,20 @@ def signatures(flow: LoadedFlow) -> dict[str, str]:
 @dataclass(frozen=True)
 class Settling:
     """Brings the record of one flow up to what the flow is now. `settle` gives what stands in the
-    way, empty when nothing does; with anything in it, nothing of the store may be used."""
+    way, empty when nothing does; with anything in it, nothing of the store may be used. What is to
+    be dropped goes with `carry_out`, once nothing stands in the way of any flow."""
 
     store: Store
     flow: LoadedFlow
     record: FlowRecord
     job: Job
     log: Logger
+    drops: list[Callable[[], None]] = field(default_factory=list)
+
+    def carry_out(self) -> None:
+        """Export and drop what nobody wants any more."""
+        for drop in self.drops:
+            drop()
 
     def settle(self) -> list[str]:
         wanted = signatures(self.flow)
@@ -68,7 +76,7 @@ class Settling:
             if now == before:
                 continue
             if name in self.job.drop_state:
-                self._drop(kind, name)
+                self.drops.append(partial(self._drop, kind, name))
             elif kind == "source" or name in stored:
                 refused.append(self._refusal(what, name, before, now))
         return refused
@@ -131,11 +139,12 @@ class Settling:
                 if end.name not in self.job.drop_spool:
                     refused.append(self._sink_refusal(end, known.address, address, waiting))
                     continue
-                self._give_up(end.name, waiting)
-            if address.startswith("placed"):
+                self.drops.append(partial(self._give_up, end.name, waiting))
+                known.place = end.size
+            elif address.startswith("placed"):
                 # Blocks that still wait, their record lost, have places: new ones stand behind.
                 known.place = max(end.size, self._end_of_spool(end))
-            else:
+            if not address.startswith("placed"):
                 known.place = -1
             known.address = address
             known.started = False
@@ -186,7 +195,7 @@ class Settling:
                 continue
             waiting = self._waiting_bytes(info.sink)
             if waiting and info.sink in self.job.drop_spool:
-                self._give_up(info.sink, waiting)
+                self.drops.append(partial(self._give_up, info.sink, waiting))
             elif waiting:
                 self.log.warning(
                     "a sink that is gone has undelivered results; --drop-spool gives them up",
@@ -197,7 +206,8 @@ class Settling:
 
 
 def _is_elsewhere(before: str, now: str) -> bool:
-    """Whether blocks made for one address do not fit another: of another way, or of another place.
+    """Whether blocks made for one address do not fit another: of another way, or of another file.
     What waits for a peer goes to wherever the peer is now."""
     ways = {before.partition(" ")[0], now.partition(" ")[0]}
-    return bool(before) and (len(ways) == 2 or "placed" in ways)
+    is_file = "placed" in ways or before.startswith("immediate file ")
+    return bool(before) and (len(ways) == 2 or is_file)

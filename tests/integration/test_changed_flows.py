@@ -91,6 +91,17 @@ def test_all_that_does_not_fit_is_said_at_once(stopped: Path) -> None:
     assert b"step average" in ended.stderr and b"step total" in ended.stderr
 
 
+def test_nothing_is_dropped_while_something_else_is_refused(stopped: Path) -> None:
+    """Whoever then puts the flow back as it was finds its state."""
+    held = snapshot(stopped / "data")
+    text = FLOW.replace('"mean(temp)"', '"max(temp)"').replace('"count()"', '"sum(temp)"')
+    (stopped / "flow.toml").write_text(text)
+    ended = run(stopped, "run", "flow.toml", "--data", "data", "--drop-state", "total")
+    assert ended.returncode == 3 and b"step average" in ended.stderr
+    assert b"step total" not in ended.stderr
+    assert snapshot(stopped / "data") == held
+
+
 def test_a_dropped_state_is_exported_and_the_others_go_on(tmp_path: Path) -> None:
     prepare(tmp_path)
     append(tmp_path, 0, COUNT)
