@@ -65,6 +65,7 @@ class Mailroom:
         self._flows = flows
         self._result: int | None = None  # an enum lane_end, once the lane has ended
         self._listening = True  # the supervisor is there
+        self._is_temporary = job.fresh  # what waits in spools at the end is lost with them
         self._may_run_dry = not job.once and all(
             connect.is_bounded(end.connector) for flow in flows for end in flow.open.sources
         )
@@ -344,6 +345,8 @@ class Mailroom:
                     sink=sink["name"],
                     bytes=sink["queued"],
                 )
+        for sender in self._senders.values():
+            sender.say_what_waits(kept=not self._is_temporary)
         if self._disk_failed:
             text = "a cut could not be committed; what the disk holds is read again"
             self._tell("failed", code=EXIT_FAILED, text=text)

@@ -96,6 +96,13 @@ class SenderThread(threading.Thread):
             "age_s": self._age_s(),
         }
 
+    def say_what_waits(self, *, kept: bool) -> None:
+        """At the end of a run: results that have not arrived, and whether a next run sends them."""
+        if not self._spool.is_empty:
+            text = "results wait in the spool" if kept else "results were not delivered"
+            where = {"flow": self._end.flow, "sink": self._end.name}
+            self._log.warning(text, **where, bytes=self._spool.bytes)
+
     def _age_s(self) -> int | None:
         """Since when the oldest block waits, as far as the box knows the time."""
         now_s, made_s = clock.known_s(), self._oldest_s

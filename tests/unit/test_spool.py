@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import msgpack
@@ -153,6 +154,21 @@ def test_numbers_of_a_shard_follow_each_other_without_a_gap_S21(blocks: list[byt
             seen.setdefault(shard, []).append(first[shard])
             first[shard] += 1
     assert all(numbers == list(range(1, len(numbers) + 1)) for numbers in seen.values())
+
+
+def test_the_end_of_a_run_says_what_has_not_arrived(tmp_path: Path) -> None:
+    spool, _ = spool_of([block(b"a")])
+    end = OpenEnd("flow", "out", 0, "own", Plain(), None, spooled=True)
+    with (tmp_path / "log").open("wb") as log:
+        sender = SenderThread(end, spool, BOUNDS, Resume(), Logger("worker", fd=log.fileno()))
+        sender.say_what_waits(kept=True)
+        sender.say_what_waits(kept=False)
+        spool.delivered(1, len(block(b"a")))
+        sender.say_what_waits(kept=True)
+    said = (tmp_path / "log").read_text().splitlines()
+    assert len(said) == 2
+    assert "results wait in the spool" in said[0] and "sink=out" in said[0]
+    assert "results were not delivered" in said[1]
 
 
 def test_everything_arrives_in_order_and_may_then_go() -> None:
