@@ -65,6 +65,7 @@ class Mailroom:
         self._flows = flows
         self._result: int | None = None  # an enum lane_end, once the lane has ended
         self._listening = True  # the supervisor is there
+        self._is_fresh = job.fresh and not job.restart  # sinks replace what an earlier run left
         self._is_temporary = job.fresh  # what waits in spools at the end is lost with them
         self._may_run_dry = not job.once and all(
             connect.is_bounded(end.connector) for flow in flows for end in flow.open.sources
@@ -104,8 +105,7 @@ class Mailroom:
                 if end.spooled:
                     self._senders[key] = self._sender(end, recovered[number])
                 elif end.native is None:
-                    fresh = job.fresh and not job.restart
-                    self._sinks[key] = SinkThread(end, number, lane, log, fresh)
+                    self._sinks[key] = SinkThread(end, number, lane, log, self._is_fresh)
 
     def run(self) -> int:
         """Run to the lane's end; the process's exit code."""
@@ -268,6 +268,7 @@ class Mailroom:
         durable = recovered.durable
         end_of = dict(durable.record.sinks[end.name].following)
         resume = Resume(
+            fresh=self._is_fresh,
             stream=durable.record.stream,
             epoch=durable.record.epoch,
             flow=end.flow,

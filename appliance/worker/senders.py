@@ -238,6 +238,8 @@ class SenderThread(threading.Thread):
         connector: Any = self._end.connector
         resume = self._history() if self._is_numbered else self._resume
         connector.open(resume)
+        # Opened again, it keeps what this run has written.
+        self._resume = replace(self._resume, fresh=False)
         self._stream = resume.stream
         self._open = True
         self._confirmed = 0

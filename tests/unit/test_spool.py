@@ -49,10 +49,12 @@ def spool_of(blocks: Sequence[bytes], bounds: Bounds = BOUNDS) -> tuple[Spool, D
     return spool, disk
 
 
-def send(connector: Any, spool: Spool, bounds: Bounds = BOUNDS) -> SenderThread:
+def send(
+    connector: Any, spool: Spool, bounds: Bounds = BOUNDS, fresh: bool = False
+) -> SenderThread:
     """Run a sender over what is in the spool, to the end."""
     end = OpenEnd("flow", "out", 0, "own", connector, None, spooled=True)
-    resume = Resume(stream=b"s" * 16, epoch=3)
+    resume = Resume(fresh=fresh, stream=b"s" * 16, epoch=3)
     with open(os.devnull, "wb") as nowhere:
         log = Logger("worker", fd=nowhere.fileno())
         sender = SenderThread(end, spool, bounds, resume, log)
@@ -169,6 +171,19 @@ def test_the_end_of_a_run_says_what_has_not_arrived(tmp_path: Path) -> None:
     assert len(said) == 2
     assert "results wait in the spool" in said[0] and "sink=out" in said[0]
     assert "results were not delivered" in said[1]
+
+
+def test_a_run_from_nothing_replaces_what_is_there_once() -> None:
+    """Opened again after a failure, a sink keeps what this run has written."""
+    fresh: list[bool] = []
+
+    class Replacing(Plain):
+        def open(self, resume: Resume) -> None:
+            fresh.append(resume.fresh)
+
+    spool, _ = spool_of([block(b"a")])
+    send(Replacing([OSError("gone")]), spool, fresh=True)
+    assert fresh == [True, False]
 
 
 def test_everything_arrives_in_order_and_may_then_go() -> None:
