@@ -74,7 +74,8 @@ static void blast (int fd, const char *path) {
         send_all (fd, chunk, (size_t) count);
 }
 
-static void pace (int fd, long rate, long seconds) {
+/* `unit_ns`: what `ts` counts. */
+static void pace (int fd, long rate, long seconds, int64_t unit_ns) {
     char line[160];
     prctl (PR_SET_TIMERSLACK, 1000ul); /* else a sleep ends up to 50 µs late */
     int64_t start = now_ns();
@@ -85,7 +86,7 @@ static void pace (int fd, long rate, long seconds) {
         int size =
             snprintf (line, sizeof line,
                       "{\"device\":\"d%04ld\",\"ts\":%lld,\"temp\":21.37,\"hum\":40.1,\"status\":\"ok\"}\n",
-                      i % 1000, (long long) now_ns());
+                      i % 1000, (long long) (now_ns() / unit_ns));
         send_all (fd, line, (size_t) size);
     }
 }
@@ -146,7 +147,7 @@ static void round_trip (const char *port, const char *out_port, long rate, long 
     pthread_t taker;
     pthread_create (&taker, NULL, take_answers, &answers);
     int fd = connect_to (port);
-    pace (fd, rate, seconds);
+    pace (fd, rate, seconds, 1);
     pthread_join (taker, NULL);
     print_percentiles (&answers);
 }
@@ -155,7 +156,7 @@ int main (int argc, char **argv) {
     if (argc == 4 && !strcmp (argv[1], "blast"))
         blast (connect_to (argv[2]), argv[3]);
     else if (argc == 5 && !strcmp (argv[1], "pace"))
-        pace (connect_to (argv[2]), atol (argv[3]), atol (argv[4]));
+        pace (connect_to (argv[2]), atol (argv[3]), atol (argv[4]), 1000000);
     else if (argc == 6 && !strcmp (argv[1], "round"))
         round_trip (argv[2], argv[3], atol (argv[4]), atol (argv[5]));
     else {
