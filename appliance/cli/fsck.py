@@ -9,7 +9,8 @@ import click
 
 from appliance.cli.columns import columns
 from appliance.metrics.summary import size_words
-from appliance.store import Damage, Examined, FlowContents, examine
+from appliance.store import Damage
+from appliance.store.examine import Examined, FlowContents, examine
 from appliance.supervisor.folder import data_folder, quiet
 from appliance.worker.damage import DamageNotes, is_loss, open_store
 from appliance.worker.record import FlowRecord, RecordNewer, RecordUnreadable

@@ -1,7 +1,8 @@
-"""What a worker keeps on its disk: `Store`."""
+"""What a worker keeps on its disk: `Store`. A look at it from outside is `store.examine`, which no
+worker needs.
+"""
 
 from appliance.store.commit import Commit, CommitResult
-from appliance.store.examine import Examined, FlowContents, StepContents, examine
 from appliance.store.failures import Damage, DiskFull, StoreFailed, StoreRefused
 from appliance.store.segment import Section
 from appliance.store.shards import ShardRows
@@ -13,17 +14,13 @@ __all__ = [
     "CommitResult",
     "Damage",
     "DiskFull",
-    "Examined",
-    "FlowContents",
     "Section",
     "ShardRows",
     "SpoolBlock",
     "SpoolInfo",
-    "StepContents",
     "StepInfo",
     "Store",
     "StoreFailed",
     "StoreRefused",
     "StoreStats",
-    "examine",
 ]

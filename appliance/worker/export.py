@@ -13,7 +13,8 @@ from typing import Any
 from appliance import clock
 from appliance.errors import EnvironmentFailure, UsageError
 from appliance.limits import EXPORT_BATCH_BYTES, SHARD_COUNT
-from appliance.store import Commit, Section, SpoolBlock, Store, examine
+from appliance.store import Commit, Section, SpoolBlock, Store
+from appliance.store.examine import examine
 from appliance.worker.damage import DamageNotes, open_store
 from appliance.worker.export_file import ExportRefused, ExportWriter, read_export
 from appliance.worker.record import FlowRecord, RecordUnreadable

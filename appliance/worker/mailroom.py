@@ -9,7 +9,7 @@ import select
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgpack
 
@@ -25,7 +25,6 @@ from appliance.limits import (
 from appliance.logs import Logger
 from appliance.native import lib
 from appliance.store import Store
-from appliance.worker.captures import Captures
 from appliance.worker.committer import Committer
 from appliance.worker.control import Channel, ChannelClosed
 from appliance.worker.cut_form import FlowCut
@@ -38,6 +37,9 @@ from appliance.worker.recovery import Recovered
 from appliance.worker.resolver import PeerFinder, Resolver
 from appliance.worker.senders import SenderThread
 from appliance.worker.sinks import SinkThread
+
+if TYPE_CHECKING:
+    from appliance.worker.captures import Captures
 
 #: In POST_RESOLVE and its answer, the index is that of a source.
 _SOURCE_BIT = 0x8000_0000
@@ -77,9 +79,12 @@ class Mailroom:
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._store = store
         self._disk_failed = False
+        self._durables = [one.durable for one in recovered]
+        self._job = job
+        self._captures: Captures | None = None
         self._committer = Committer(
             store,
-            [one.durable for one in recovered],
+            self._durables,
             lane.mail_committed,
             self._acknowledge,
             self._commit_failed,
@@ -87,8 +92,6 @@ class Mailroom:
             min(flow.open.plan.settings.commit_every_us for flow in flows) / 1e6,
             _budget(flows),
         )
-        durables = [one.durable for one in recovered]
-        self._captures = Captures(job, lane, durables, store, self._committer, self._wake)
         self._resolver = Resolver(log)
         self._sources: dict[tuple[int, int], SourceThread] = {}
         self._sinks: dict[tuple[int, int], SinkThread] = {}
@@ -173,7 +176,7 @@ class Mailroom:
                 elif message["kind"] == "status":
                     self._channel.send("status", id=message["id"], **self._status())
                 elif message["kind"] == "capture":
-                    self._captures.ask(message)
+                    self._wanted_captures().ask(message)
         except ChannelClosed as error:
             self._listening = False
             self._log.warning("the supervisor has gone; stopping", reason=error)
@@ -211,7 +214,7 @@ class Mailroom:
             self._committer.put(post.number, post.view)
             self._say_dry()  # a source that ends asks for a cut
         elif post.kind == lib.POST_CAPTURE:
-            self._captures.posted(post)
+            self._wanted_captures().posted(post)
         elif post.kind == lib.POST_RESOLVE:
             self._resolve(post)
         elif post.kind == lib.POST_LOG:
@@ -225,8 +228,18 @@ class Mailroom:
             self._may_run_dry = False
             self._log.info("all sources have ended; waiting (use --once to end then)")
 
+    def _wanted_captures(self) -> Captures:
+        """Made when somebody first asks for one: a start need not pay for them."""
+        if self._captures is None:
+            from appliance.worker.captures import Captures
+
+            self._captures = Captures(
+                self._job, self._lane, self._durables, self._store, self._committer, self._wake
+            )
+        return self._captures
+
     def _tell_captures(self) -> None:
-        for fields in self._captures.news():
+        for fields in () if self._captures is None else self._captures.news():
             if not self._listening:
                 return
             try:
@@ -299,7 +312,8 @@ class Mailroom:
         self._committer.abandon()
         self._committer.finish()
         self._committer.join()
-        self._captures.finish()
+        if self._captures is not None:
+            self._captures.finish()
         self._tell_captures()
 
     # ---- beginning and end ----

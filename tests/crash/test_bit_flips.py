@@ -12,7 +12,8 @@ from unittest.mock import patch
 
 import pytest
 
-from appliance.store import Damage, Store, examine
+from appliance.store import Damage, Store
+from appliance.store.examine import examine
 from crash.workload import FLOWS, SMALL_MERGES, acts
 from unit.stores import Model, spools_of, state_of
 

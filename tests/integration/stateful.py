@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from appliance.store import FlowContents, Store, examine
+from appliance.store import Store
+from appliance.store.examine import FlowContents, examine
 from appliance.worker.record import FlowRecord
 from integration.processes import Running, eventually, running
 

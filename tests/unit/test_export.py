@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import EnvironmentFailure
-from appliance.store import Commit, Store, examine
+from appliance.store import Commit, Store
+from appliance.store.examine import examine
 from appliance.worker.export import import_export, look_into, write_export
 from appliance.worker.export_file import ExportRefused, ExportWriter, read_export
 from appliance.worker.record import FlowRecord, SinkRecord

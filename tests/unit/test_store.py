@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from appliance.store import FlowContents, SpoolInfo, StepContents, Store, StoreRefused, examine
+from appliance.store import SpoolInfo, Store, StoreRefused
+from appliance.store.examine import FlowContents, StepContents, examine
 from appliance.store.rows import merge_rows
 from appliance.store.values import BLOCK_BYTES, block_key, blocks, delta_prefix
 from unit.stores import Model, assert_like, commit, row, section, spools_of, state_of
