@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import random
-import struct
 import sys
 from pathlib import Path
 
@@ -50,8 +49,7 @@ def section(keys: list[int], draw: random.Random) -> Section:
     for key in keys:
         shards[shard_of(key)].append(row(key, draw))
     rows = [b"".join(one) for one in shards]
-    sizes = struct.pack(f"<{SHARDS}I", *map(len, rows))
-    return Section("sensors", "hot", "window", sizes, b"".join(rows))
+    return Section("sensors", "hot", "window", [len(one) for one in rows], b"".join(rows))
 
 
 def main(folder: Path, dirty: int) -> None:

@@ -295,9 +295,13 @@ class AcknowledgedTcpSource(Messages):
 
     def _acknowledge(self, peer: Peer) -> None:
         # One that does not read its acknowledgements does not pile them up; the number that is true
-        # when it reads again goes out as the next sign of life.
+        # when it reads again goes out as the next sign of life. Of what a client before it has sent
+        # it hears as it sends the same again: nobody is told of messages that he has not sent.
         if not peer.wants_to_write:
-            self._say(peer, {"kind": "ack", **self._standing(peer.stream)})
+            standing = self._standing(peer.stream)
+            if peer.state is State.OPEN:
+                standing["committed"] = min(standing["committed"], peer.next - 1)
+            self._say(peer, {"kind": "ack", **standing})
 
     def _welcome(self, peer: Peer) -> None:
         standing = self._standing(peer.stream)
@@ -331,6 +335,8 @@ class AcknowledgedTcpSource(Messages):
         except Refused as refused:
             self._refuse(peer, refused)
         if not taken:
+            if peer.state is State.OPEN:  # all of it had come before: no cut may be due for it
+                self._acknowledge(peer)
             return None
         number = self._received.get(peer.stream, 0) + len(taken)
         self._received[peer.stream] = number

@@ -4,7 +4,7 @@ worker needs.
 
 from appliance.store.commit import Commit, CommitResult
 from appliance.store.failures import Damage, DiskFull, StoreFailed, StoreRefused
-from appliance.store.segment import Section
+from appliance.store.segment import Section, one_shard
 from appliance.store.shards import ShardRows
 from appliance.store.spool import SpoolBlock, SpoolInfo
 from appliance.store.store import StepInfo, Store, StoreStats
@@ -23,4 +23,5 @@ __all__ = [
     "StoreFailed",
     "StoreRefused",
     "StoreStats",
+    "one_shard",
 ]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from appliance import points
-from appliance.limits import STORE_SECTION_MAX_COUNT
+from appliance.limits import SHARD_COUNT, STORE_SECTION_MAX_COUNT
 from appliance.store.entries import FlowEntry, Head, SpoolRange
 from appliance.store.environment import Writing
 from appliance.store.index import Index
@@ -18,7 +18,6 @@ from appliance.store.segment import Section, Segment, pack_segment
 from appliance.store.shards import Merge
 from appliance.store.spool import SpoolBlock, delete_blocks, spool_values
 from appliance.store.values import (
-    SHARD_COUNT,
     base_prefix,
     block_count,
     block_key,

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 
 import msgpack
 
+from appliance.limits import SHARD_COUNT
 from appliance.store.failures import StoreRefused
-from appliance.store.values import SHARD_COUNT, unpack
+from appliance.store.values import unpack
 
 #: What this program writes. A store with a larger number is refused untouched.
 FORMAT = 1

@@ -15,6 +15,7 @@ from typing import cast
 
 import msgpack
 
+from appliance.limits import SHARD_COUNT
 from appliance.store.entries import FORMAT, FlowEntry, newer_format
 from appliance.store.environment import DATA, Reading, reading_only, structure_faults
 from appliance.store.failures import Damage, StoreRefused
@@ -23,7 +24,6 @@ from appliance.store.pages import meta_faults, salvage
 from appliance.store.scan import Scan, scan
 from appliance.store.shards import live_rows, read_pieces
 from appliance.store.spool import SpoolInfo, read_spool_block
-from appliance.store.values import SHARD_COUNT
 
 
 @dataclass(frozen=True)

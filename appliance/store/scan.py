@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
+from appliance.limits import SHARD_COUNT
 from appliance.store.entries import FlowEntry, Head, SpoolRange, unpack_entry, unpack_head
 from appliance.store.environment import Reading
 from appliance.store.failures import Damage
@@ -24,7 +25,6 @@ from appliance.store.values import (
     DELTA,
     FIRST_COPY,
     SECOND_COPY,
-    SHARD_COUNT,
     SPOOL,
     base_prefix,
     block_count,

@@ -17,9 +17,9 @@ from itertools import accumulate
 
 import msgpack
 
-from appliance.store.values import SHARD_COUNT, unpack
+from appliance.limits import SHARD_COUNT
+from appliance.store.values import unpack
 
-_SIZES = struct.Struct(f"<{SHARD_COUNT}I")
 _FRONT = struct.Struct("<II")  # size, checksum
 _BACK = struct.Struct("<II")  # checksum, size
 
@@ -28,15 +28,22 @@ _BACK = struct.Struct("<II")  # checksum, size
 class Section:
     """Rows of one stateful step that one cut changed.
 
-    `kind` is "window", "global", "running" or "python"; `sizes` is 64 × u32, little-endian: the
-    bytes of each shard's rows, by which `rows` are sorted.
+    `kind` is "window", "global", "running" or "python"; `sizes` are the bytes of each of the 64
+    shards' rows, by which `rows` are sorted.
     """
 
     flow: str
     step: str
     kind: str
-    sizes: bytes
+    sizes: Sequence[int]
     rows: bytes
+
+
+def one_shard(flow: str, step: str, kind: str, shard: int, rows: bytes) -> Section:
+    """Rows that are all of one shard."""
+    sizes = [0] * SHARD_COUNT
+    sizes[shard] = len(rows)
+    return Section(flow, step, kind, sizes, rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +107,12 @@ def pack_segment(cut: int, previous: int, sections: Sequence[Section]) -> tuple[
 
 def _shards_of(section: Section) -> tuple[int, list[int]]:
     """The shards with rows as a mask, and their sizes."""
-    if len(section.sizes) != _SIZES.size:
-        raise ValueError(f"step {section.step}: sizes are {len(section.sizes)} bytes long")
-    every = _SIZES.unpack(section.sizes)
-    if sum(every) != len(section.rows):
+    if len(section.sizes) != SHARD_COUNT:
+        raise ValueError(f"step {section.step}: sizes of {len(section.sizes)} shards")
+    if sum(section.sizes) != len(section.rows):
         raise ValueError(f"step {section.step}: sizes do not add up to its rows")
-    mask = sum(1 << shard for shard, size in enumerate(every) if size)
-    return mask, [size for size in every if size]
+    mask = sum(1 << shard for shard, size in enumerate(section.sizes) if size)
+    return mask, [size for size in section.sizes if size]
 
 
 def _parts(

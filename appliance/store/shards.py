@@ -9,11 +9,10 @@ from appliance.store.entries import FlowEntry
 from appliance.store.environment import Reading
 from appliance.store.index import Index
 from appliance.store.rows import merge_rows
-from appliance.store.segment import Part, Section, Segment, pack_segment
+from appliance.store.segment import Part, Segment, one_shard, pack_segment
 from appliance.store.values import (
     BLOCK_BYTES,
     CHECKSUM_BYTES,
-    SHARD_COUNT,
     base_prefix,
     block_key,
     delta_prefix,
@@ -107,17 +106,8 @@ def live_rows(pieces: Pieces, shard: int) -> Iterator[ShardRows]:
 
 def merge_shard(flow: str, shard: int, cut: int, live: Iterator[ShardRows]) -> Merge:
     """The shard's new base, up to `cut`."""
-    sections = [
-        Section(flow, found.step, found.kind, _sizes(shard, len(found.rows)), found.rows)
-        for found in live
-    ]
+    sections = [one_shard(flow, found.step, found.kind, shard, found.rows) for found in live]
     if not sections:
         return Merge(flow, shard, cut, None, b"")
     base, data = pack_segment(cut, 0, sections)
     return Merge(flow, shard, cut, base, data)
-
-
-def _sizes(shard: int, size: int) -> bytes:
-    return b"".join(
-        (bytes(4 * shard), size.to_bytes(4, "little"), bytes(4 * (SHARD_COUNT - 1 - shard)))
-    )

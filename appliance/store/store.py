@@ -22,7 +22,7 @@ from pathlib import Path
 
 from appliance import points
 from appliance.clock import monotonic_s
-from appliance.limits import STORE_DAMAGE_MAX_COUNT
+from appliance.limits import SHARD_COUNT, STORE_DAMAGE_MAX_COUNT
 from appliance.store.commit import Commit, CommitResult, Contents, CutPlan, Draft, total_bytes
 from appliance.store.entries import FlowEntry, SpoolRange
 from appliance.store.environment import Environment, Writing
@@ -32,7 +32,7 @@ from appliance.store.opening import Note, open_folder
 from appliance.store.scan import raw_values
 from appliance.store.shards import Merge, ShardRows, live_rows, merge_shard, places, read_pieces
 from appliance.store.spool import SpoolInfo, read_spool_block
-from appliance.store.values import SHARD_COUNT, base_prefix, block_count, spool_block_prefix
+from appliance.store.values import base_prefix, block_count, spool_block_prefix
 
 
 @dataclass(frozen=True)

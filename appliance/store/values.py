@@ -25,8 +25,6 @@ CHECKSUM_BYTES = 4
 #: 4,096 bytes behind a header of 16: so 16 pages are filled to the last byte.
 BLOCK_BYTES = 16 * 4096 - 16 - CHECKSUM_BYTES
 
-SHARD_COUNT = 64
-
 _CHECKSUM = struct.Struct("<I")
 
 

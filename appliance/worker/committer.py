@@ -170,7 +170,6 @@ class Committer(threading.Thread):
     def _commit(self, commit: Commit) -> CommitResult | None:
         """Until it is committed; None when that was abandoned first. StoreFailed: see above."""
         while True:
-            started_s = clock.monotonic_s()
             try:
                 result = self._store.commit(commit)
             except DiskFull as error:
@@ -178,7 +177,7 @@ class Committer(threading.Thread):
                 if self._abandoned.is_set():
                     return None
                 continue
-            self._note(result, clock.monotonic_s() - started_s)
+            self._note(result)
             return result
 
     def _wait_for_room(self, error: DiskFull) -> None:
@@ -190,7 +189,7 @@ class Committer(threading.Thread):
             )
         self._abandoned.wait(self._backoff.next_s())
 
-    def _note(self, result: CommitResult, took_s: float) -> None:
+    def _note(self, result: CommitResult) -> None:
         stats, now_s = self.stats, clock.monotonic_s()
         if self._last_s is not None:
             stats.interval_s = now_s - self._last_s
@@ -199,8 +198,8 @@ class Committer(threading.Thread):
         stats.cuts += 1
         stats.bytes += result.bytes
         stats.merges += result.merges
-        stats.last_s = took_s
-        stats.longest_s = max(stats.longest_s, took_s)
+        stats.last_s = result.seconds
+        stats.longest_s = max(stats.longest_s, result.seconds)
         if self._backoff.failures:
             self._backoff.reset()
             stats.disk_full = False
@@ -208,8 +207,8 @@ class Committer(threading.Thread):
 
     def _release(self, seqs: Sequence[int], spools: Sequence[SpoolBlock]) -> None:
         """The blocks of this cut may leave: they are in the store under these numbers."""
+        numbered = list(zip(spools, seqs, strict=True))
         for flow in self._flows:
-            numbered = [(made, seq) for made, seq in zip(spools, seqs, strict=True)]
             flow.committed({b.sink: (seq, b.data) for b, seq in numbered if b.flow == flow.name})
 
     def _next_seq(self, made: SpoolBlock) -> int:

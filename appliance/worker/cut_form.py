@@ -14,9 +14,8 @@ from typing import Any, TypeVar
 import msgpack
 
 from appliance.errors import BettongError
-from appliance.limits import CUT_MAX_BYTES, CUT_PART_MAX_COUNT
+from appliance.limits import CUT_MAX_BYTES, CUT_PART_MAX_COUNT, SHARD_COUNT
 
-SHARD_COUNT = 64
 _SIZES = struct.Struct(f"<{SHARD_COUNT}I")
 
 #: Flags of a partition.

@@ -4,12 +4,10 @@ what the store commits.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from appliance import clock
-from appliance.limits import SHARD_COUNT
 from appliance.plan.logical import Plan
 from appliance.store import Section, SpoolBlock
 from appliance.worker.block import Block, number
@@ -17,8 +15,6 @@ from appliance.worker.cut_form import FlowCut, SinkCut
 from appliance.worker.opening import OpenEnd, OpenFlow
 from appliance.worker.record import FlowRecord, Names, SinkRecord
 from appliance.worker.spool import Spool
-
-_SIZES = struct.Struct(f"<{SHARD_COUNT}I")
 
 
 @dataclass
@@ -47,13 +43,7 @@ class Durable:
     def sections(self, cut: FlowCut) -> list[Section]:
         """The rows of all its steps that the cut brings."""
         return [
-            Section(
-                self.name,
-                self.names.steps[part.op],
-                part.kind,
-                _SIZES.pack(*part.sizes),
-                part.rows,
-            )
+            Section(self.name, self.names.steps[part.op], part.kind, part.sizes, part.rows)
             for part in cut.sections
             if part.rows
         ]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +11,9 @@ from typing import Any
 from appliance import clock
 from appliance.errors import EnvironmentFailure, UsageError
 from appliance.limits import EXPORT_BATCH_BYTES, SHARD_COUNT
-from appliance.store import Commit, Section, SpoolBlock, Store
+from appliance.store import Commit, Section, SpoolBlock, Store, one_shard
 from appliance.store.examine import examine
+from appliance.store.folder import sync_folder
 from appliance.worker.damage import DamageNotes, open_store
 from appliance.worker.export_file import ExportRefused, ExportWriter, read_export
 from appliance.worker.record import FlowRecord, RecordUnreadable
@@ -138,23 +137,15 @@ def import_export(path: Path, data: Path) -> None:
         fresh.mkdir()
         for name, frames in _by_store(path):
             _make_store(path, fresh / name, frames)
-        _sync(fresh)
+        sync_folder(fresh)
         fresh.rename(state)
-        _sync(data)
+        sync_folder(data)
     except OSError as error:
         shutil.rmtree(fresh, ignore_errors=True)
         raise EnvironmentFailure(f"{state}: cannot be made: {error.strerror or error}") from error
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def refuse_state(data: Path) -> None:
@@ -205,10 +196,3 @@ def _make_store(path: Path, folder: Path, frames: list[tuple[Any, ...]]) -> None
     finally:
         store.close()
     DamageNotes(folder).add(lost)
-
-
-def one_shard(flow: str, step: str, kind: str, shard: int, rows: bytes) -> Section:
-    """Rows of one shard as what a commit takes."""
-    sizes = [0] * SHARD_COUNT
-    sizes[shard] = len(rows)
-    return Section(flow, step, kind, struct.pack(f"<{SHARD_COUNT}I", *sizes), rows)

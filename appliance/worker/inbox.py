@@ -57,8 +57,6 @@ class SourceThread(threading.Thread):
         self._lane = lane
         self._log = log
         self._stopping = threading.Event()
-        if isinstance(end.connector, connect.Telling):
-            end.connector.tell(log)
         self._finishing = threading.Event()
         # After the last chunk handed over; at first, where an earlier run has left off.
         self._positions: dict[str, bytes] = dict(positions or {})

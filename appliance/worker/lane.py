@@ -200,8 +200,10 @@ class Lane:
             yield taken
 
     def metrics(self) -> dict[str, Any]:
-        """All counters and histograms."""
+        """All counters and histograms. BettongError: there is no memory to gather them."""
         packed = read_packed(lambda out, size: int(lib.lane_metrics(self._self, out, size)))
+        if not packed:
+            raise BettongError("there is not enough memory for the figures of a lane")
         return _unpack_map(packed)
 
     def take_memory(self, flow: int, sink: int) -> bytes:

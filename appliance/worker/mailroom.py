@@ -286,7 +286,7 @@ class Mailroom:
             epoch=durable.record.epoch,
             flow=end.flow,
             sink=end.name,
-            first=recovered.oldest.get(end.name, end_of),
+            first=end_of,
             end=end_of,
         )
         bounds = durable.plan.sinks[end.name].spool
@@ -330,8 +330,6 @@ class Mailroom:
 
     def _finish(self) -> None:
         """The lane has ended: end the threads around it, in the direction of the data."""
-        for source in self._sources.values():
-            source.stop()
         for source in self._sources.values():
             source.finish()
         for finder in self._finders:

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from appliance.errors import EXIT_DONE, EXIT_FAILED, BettongError
+from appliance.errors import EXIT_DONE, EXIT_ENVIRONMENT, EXIT_FAILED, BettongError
 from appliance.limits import DESCRIPTOR_MAX_COUNT, GIL_SWITCH_S, STOP_GRACE_S
 from appliance.logs import LogFormat, Logger
 from appliance.worker.control import Channel, ChannelClosed
@@ -46,6 +46,9 @@ def main(arguments: Sequence[str]) -> NoReturn:
         code = error.code
     except ChannelClosed:
         code = EXIT_FAILED
+    except MemoryError:
+        _tell(channel, "failed", code=EXIT_ENVIRONMENT, text="the worker ran out of memory")
+        code = EXIT_ENVIRONMENT
     except Exception:
         text = "this is a mistake of ours:\n" + traceback.format_exc()
         _tell(channel, "failed", code=EXIT_FAILED, text=text)

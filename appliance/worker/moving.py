@@ -12,9 +12,8 @@ from pathlib import Path
 
 from appliance.errors import EnvironmentFailure
 from appliance.logs import Logger
-from appliance.store import Commit, SpoolBlock, Store
+from appliance.store import Commit, SpoolBlock, Store, one_shard
 from appliance.worker.damage import DamageNotes, open_store
-from appliance.worker.export import one_shard
 from appliance.worker.job import SHARED, own_store
 from appliance.worker.record import FlowRecord, RecordUnreadable
 

@@ -44,15 +44,13 @@ class StateRefused(EnvironmentFailure):
 
 @dataclass
 class Recovered:
-    """What recovery gives the worker: a flow's durable side; the positions of sources that are read
-    by threads, by source and partition; and for each sink with numbered results the oldest numbers
-    that its spool still holds.
+    """What recovery gives the worker: a flow's durable side, and the positions of sources that are
+    read by threads, by source and partition.
     """
 
     durable: Durable
     positions: dict[str, dict[str, bytes]] = field(default_factory=dict)
     resumed: bool = False
-    oldest: dict[str, dict[int, int]] = field(default_factory=dict)
 
 
 def recover(
@@ -87,7 +85,7 @@ def recover(
     for one in recovered:
         notes.accept(one.durable.name)
     for index, (flow, one) in enumerate(zip(flows, recovered, strict=True)):
-        _restore_spools(store, one, lane, index, log)
+        _restore_spools(store, one.durable, lane, index, log)
         if one.resumed:
             _restore_lane(store, flow, one, lane, index, log)
     return recovered
@@ -196,8 +194,7 @@ def _positions(record: FlowRecord) -> dict[str, dict[str, bytes]]:
     return found
 
 
-def _restore_spools(store: Store, one: Recovered, lane: Lane, index: int, log: Logger) -> None:
-    durable = one.durable
+def _restore_spools(store: Store, durable: Durable, lane: Lane, index: int, log: Logger) -> None:
     for end, planned in zip(durable.open.sinks, durable.plan.sinks.values(), strict=True):
         if not end.spooled:
             continue
@@ -213,21 +210,20 @@ def _restore_spools(store: Store, one: Recovered, lane: Lane, index: int, log: L
         spool = Spool(durable.name, end.name, store, planned.spool, press, gives_up)
         info = store.spool(durable.name, end.name)
         spool.restore(info.first_seq, info.next_seq, info.bytes)
-        _look_at_oldest(store, one, end, spool, log)
+        if durable.record.sinks[end.name].place >= 0:
+            _check_place(store, durable, end, spool, log)
         durable.spools[end.name] = spool
 
 
-def _look_at_oldest(store: Store, one: Recovered, end: OpenEnd, spool: Spool, log: Logger) -> None:
-    """What the oldest block that waits says about its sink."""
-    sink = one.durable.record.sinks[end.name]
+def _check_place(store: Store, durable: Durable, end: OpenEnd, spool: Spool, log: Logger) -> None:
+    """Whether what has been written to a file is still there."""
+    sink = durable.record.sinks[end.name]
     expected = sink.place
     if not spool.is_empty:
         packed = store.read_block(end.flow, end.name, spool.first)
         try:
             block = Block.unpack(packed or b"")
             expected = block.place
-            if block.first:
-                one.oldest[end.name] = dict(block.first)
         except BlockDamaged as error:
             log.error("undelivered results are damaged", flow=end.flow, sink=end.name, error=error)
     if end.size >= expected:

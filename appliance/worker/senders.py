@@ -54,8 +54,6 @@ class SenderThread(threading.Thread):
         self._stream = resume.stream  # whose results the sink was opened for
         self._log = log
         self._ended = ended
-        if isinstance(end.connector, connect.Telling):
-            end.connector.tell(log)
         self._max_age_s = bounds.max_age_us / 1e6
         self._rate = Rate(bounds.resend_rate)
         self._backoff = Backoff(SINK_RETRY_FIRST_S, SINK_RETRY_MAX_S)

@@ -2,7 +2,7 @@
 the same run or, where that says why it ends, in the next; nothing hangs, and no user sees a
 traceback.
 
-A few of them each time; every one with BETTONG_SOAK=1.
+A few of them each time, the last ones too; every one with BETTONG_SOAK=1.
 """
 
 from __future__ import annotations
@@ -42,6 +42,9 @@ LINES = "".join(
 
 #: How many of each kind are tried: they are spread evenly over all there are.
 TRIED = 2
+
+#: The last of each kind, which come when the run has ended and its figures are gathered.
+LAST = 3
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +88,7 @@ def test_the_nth_operation_fails_and_the_output_is_exact(
     assert total, "the operations are seen"
     step = 1 if os.environ.get("BETTONG_SOAK") else max(total // TRIED, 1)
     hit = 0
-    for n in range(1, total + 1, step):
+    for n in sorted({*range(1, total + 1, step), *range(max(total - LAST, 0) + 1, total + 1)}):
         folder = quick_path / f"run{n}"
         prepare(folder)
         mark = quick_path / f"mark{n}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,8 +31,7 @@ def section(flow: str, step: str, kind: str, rows: Iterable[tuple[Key, Any]]) ->
     for key, value in rows:
         packed[key[0]].append(row(kind, key, value))
     shards = [b"".join(one) for one in packed]
-    sizes = struct.pack("<64I", *(len(one) for one in shards))
-    return Section(flow, step, kind, sizes, b"".join(shards))
+    return Section(flow, step, kind, [len(one) for one in shards], b"".join(shards))
 
 
 def read_rows(kind: str, rows: bytes) -> dict[Key, Any]:

@@ -108,6 +108,21 @@ def test_what_comes_again_is_dropped_and_counted(ours: Receiver) -> None:
     assert ours.source.counts()["again"] == 2
 
 
+def test_a_client_hears_only_of_messages_that_it_has_sent(ours: Receiver) -> None:
+    """Those of a client before it may be committed while it still sends the same again."""
+    with welcomed(ours) as wire:
+        wire.say(kind="data", first=1, messages=[b"a", b"b", b"c"])
+        ours.read_until(lambda: ours.messages)
+    with welcomed(ours, **{"from": 1}) as wire:
+        wire.say(kind="data", first=1, messages=[b"a"])
+        assert wire.hear(ours)["committed"] == 0
+        ours.commit()
+        assert wire.hear(ours)["committed"] == 1
+        wire.say(kind="data", first=2, messages=[b"b", b"c"])
+        assert wire.hear(ours)["committed"] == 3
+    assert ours.messages == {"s": [b"a", b"b", b"c"]}
+
+
 def test_a_client_without_its_messages_is_welcome_when_all_is_committed(ours: Receiver) -> None:
     """Else its first message would take the number of one that is on its way."""
     with welcomed(ours) as wire:
