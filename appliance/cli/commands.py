@@ -22,6 +22,8 @@ COMMANDS = {
     "send": "Send lines to a flow that acknowledges them.",
     "key": "Show the key of this box, and let other boxes in.",
     "status": "Show how a running flow is doing.",
+    "install": "Make this program a service of this box.",
+    "uninstall": "Take the service and the program away.",
     "version": "Show the version.",
 }
 

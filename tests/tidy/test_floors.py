@@ -18,6 +18,7 @@ FLOORS = (
         "schema",
         "expression",
         "units",
+        "layout",
         "logs",
         "toml_places",
     },
@@ -25,7 +26,7 @@ FLOORS = (
     {"store", "link", "metrics"},
     {"flow", "load", "plan"},
     {"worker"},
-    {"supervisor", "cluster"},
+    {"supervisor", "cluster", "installation"},
     {"console", "cli", "testing", "__main__"},
 )
 SHARED = {0, 1, 3}

@@ -1,0 +1,1 @@
+"""Putting Bettong on a box, and taking it away."""
