@@ -5,15 +5,21 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-C_FILES := $(wildcard native/src/*.c native/src/*.h native/include/*.h benchmarks/*.c)
+C_FILES := $(wildcard native/src/*.c native/src/*.h native/include/*.h benchmarks/*.c packaging/bootloader/*.c)
 FORMATTED_C := $(filter-out native/include/cdefs.h,$(C_FILES))
-PYTHON_FOLDERS := $(wildcard appliance connectors native benchmarks tests config)
+PYTHON_FOLDERS := $(wildcard appliance connectors native packaging benchmarks tests config)
 CROSS_CC := $(shell command -v aarch64-linux-gnu-gcc 2>/dev/null)
 SANITIZED := PYTHONPATH=build/sanitize BETTONG_SANITIZE=1 PYTHONMALLOC=malloc \
     ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 \
     LD_PRELOAD="$$($${CC:-gcc} -print-file-name=libasan.so) $$($${CC:-gcc} -print-file-name=libubsan.so)"
 
-.PHONY: build demo test soak check bench format \
+# The frozen programs are made in an environment of their own, from exact versions. CLIENTS names the
+# connectors' clients that go in; the lock file says which there are.
+FROZEN := build/freeze
+FROZEN_BIN := $(FROZEN)/venv/bin
+CLIENTS ?= paho-mqtt
+
+.PHONY: build demo test soak check bench format freeze freeze-twice test-frozen bench-frozen \
     check-format check-lint check-types check-tidy check-unit check-native check-cross clean
 
 # Compiled ahead, so that the first start is no slower than the others.
@@ -58,6 +64,7 @@ check-lint: $(INSTALLED)
 check-types: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/mypy native/bindings.py native/backend.py
+	$(BIN)/mypy packaging/freeze.py packaging/entry.py
 
 check-tidy: $(INSTALLED)
 	$(BIN)/python -m pytest -q tests/tidy
@@ -84,5 +91,29 @@ endif
 bench: build
 	$(BIN)/python benchmarks/run.py
 
+# One file and one folder that need no Python, in dist/.
+freeze: build $(FROZEN)/.installed
+	@BETTONG_CLIENTS="$(CLIENTS)" $(FROZEN_BIN)/python packaging/freeze.py
+
+# Two builds of the same tree are the same bytes.
+freeze-twice: freeze
+	@rm -rf $(FROZEN)/again
+	@BETTONG_CLIENTS="$(CLIENTS)" $(FROZEN_BIN)/python packaging/freeze.py $(FROZEN)/again
+	diff -r dist/bettong-folder $(FROZEN)/again/bettong-folder
+	cmp dist/bettong $(FROZEN)/again/bettong
+	for archive in dist/bettong-*.tar.gz; do cmp $$archive $(FROZEN)/again/$${archive#dist/} || exit 1; done
+
+# The bootloader is compiled here, by its own switches: with zlib inside, so that libc is all that a box
+# must have, and with our look at the folder that the one file unpacks into.
+$(FROZEN)/.installed: packaging/requirements.lock packaging/bootloader/unpacking.c $(INSTALLED)
+	rm -rf $(FROZEN)/venv
+	$(BIN)/python -m venv $(FROZEN)/venv
+	$(FROZEN_BIN)/python -m pip install -q --disable-pip-version-check -r packaging/requirements.lock
+	$${CC:-cc} -std=c11 -O2 -D_GNU_SOURCE -Wall -Wextra -Werror -c packaging/bootloader/unpacking.c -o $(FROZEN)/unpacking.o
+	PYINSTALLER_COMPILE_BOOTLOADER=1 PYI_STATIC_ZLIB=1 LDFLAGS="$(CURDIR)/$(FROZEN)/unpacking.o" \
+	    PIP_CONSTRAINT="$(CURDIR)/packaging/requirements.lock" $(FROZEN_BIN)/python -m pip install -q --disable-pip-version-check \
+	    --no-cache-dir --no-deps --force-reinstall --no-binary pyinstaller pyinstaller
+	@touch $@
+
 clean:
-	rm -rf build .mypy_cache .ruff_cache .pytest_cache appliance/_native*.so
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache appliance/_native*.so

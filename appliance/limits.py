@@ -59,6 +59,14 @@ STOP_KILL_S = STOP_GRACE_S + 5.0
 #: send the first twice.
 SIGNAL_AGAIN_S = 0.5
 
+#: Folders that killed one-file programs have left, removed by one start (of 30 MB each: a fraction
+#: of a second), and how many entries of the temporary folder it looks at for them.
+SWEEP_FOLDER_MAX_COUNT = 8
+SWEEP_ENTRY_MAX_COUNT = 10_000
+
+#: Such a folder may still be being unpacked until it is so old: seconds on the slowest card.
+SWEEP_MIN_AGE_S = 60.0
+
 #: From its start until "ready" (or a fault), a worker has this long: loading compiles flows and
 #: opens sockets.
 START_TIMEOUT_S = 120.0

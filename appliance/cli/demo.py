@@ -24,19 +24,22 @@ from appliance.supervisor.main import RunOptions, Supervisor
 FLOW = Path(__file__).resolve().parent.parent / "demo" / "demo.toml"
 
 _NEXT = """
-What you saw is {flow}
 Try next:
-  {bettong} explain {flow}
-  cp {flow} my.toml     # change it, then:
-  {bettong} check my.toml && {bettong} run my.toml"""
+  {bettong} demo --show > my.toml     # what you saw; change it, then:
+  {bettong} check my.toml && {bettong} run my.toml
+  {bettong} explain my.toml"""
 
 
 @click.command()
 @click.option("--count", type=click.IntRange(1), help="End after so many events.")
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), help="End after so long.")
 @click.option("--rate", help='Events a second, such as "50000/s".')
-def command(count: int | None, seconds: float | None, rate: str | None) -> int:
+@click.option("--show", is_flag=True, help="Print its flow file instead.")
+def command(count: int | None, seconds: float | None, rate: str | None, show: bool) -> int:
     """See live windows; Ctrl-C ends it."""
+    if show:
+        print(FLOW.read_text(), end="")
+        return EXIT_DONE
     on_terminal = sys.stdout.isatty()
     table = _Table() if on_terminal else None
     changed = {"count": count, "rate": rate}
@@ -58,7 +61,7 @@ def command(count: int | None, seconds: float | None, rate: str | None) -> int:
     show_failures(outcome)
     show_summary(outcome, log)
     if outcome.code == EXIT_DONE:
-        print(_NEXT.format(flow=FLOW, bettong=_as_called()), file=sys.stderr)
+        print(_NEXT.format(bettong=_as_called()), file=sys.stderr)
     return outcome.code
 
 

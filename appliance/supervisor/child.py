@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 
+from appliance.frozen import is_frozen, worker_environment
 from appliance.supervisor.page import Page
 from appliance.supervisor.watch import Watch
 from appliance.worker.control import Channel
@@ -41,7 +42,7 @@ class Child:
             self.pid = os.posix_spawn(
                 command[0],
                 command,
-                os.environ,
+                worker_environment(),
                 file_actions=actions,
                 setsigmask=_HELD_SIGNALS,
             )
@@ -70,7 +71,7 @@ def worker_command() -> list[str]:
 
     `-P` keeps the present folder off the module path: a user's `connectors/` must not shadow ours.
     """
-    if getattr(sys, "frozen", False):
+    if is_frozen():
         return [sys.executable, "worker"]
     return [sys.executable, "-P", "-m", "appliance", "worker"]
 

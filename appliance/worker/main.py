@@ -8,7 +8,6 @@ has gone drains and ends; if the supervisor dies without a word, the kernel ends
 
 from __future__ import annotations
 
-import ctypes
 import os
 import resource
 import select
@@ -23,10 +22,9 @@ from typing import Any, NoReturn
 from appliance.errors import EXIT_DONE, EXIT_ENVIRONMENT, EXIT_FAILED, BettongError
 from appliance.limits import DESCRIPTOR_MAX_COUNT, GIL_SWITCH_S, STOP_GRACE_S
 from appliance.logs import LogFormat, Logger
+from appliance.parent import die_with
 from appliance.worker.control import Channel, ChannelClosed
 from appliance.worker.job import Job
-
-_PR_SET_PDEATHSIG = 1
 
 
 def main(arguments: Sequence[str]) -> NoReturn:
@@ -35,7 +33,7 @@ def main(arguments: Sequence[str]) -> NoReturn:
     os.set_inheritable(control_fd, False)  # programs that user code starts must not hold them open
     os.set_inheritable(page_fd, False)
     _calm_signals()
-    _die_with(supervisor)
+    die_with(supervisor)
     _ask_for_descriptors()
     channel = Channel(socket.socket(fileno=control_fd))
     code = EXIT_FAILED
@@ -64,13 +62,6 @@ def _calm_signals() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
-
-
-def _die_with(supervisor: int) -> None:
-    """Ask the kernel to end us when the supervisor's main thread ends; it may have already."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != supervisor:
-        os._exit(EXIT_FAILED)
 
 
 def _ask_for_descriptors() -> None:

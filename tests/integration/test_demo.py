@@ -28,6 +28,12 @@ def test_without_a_terminal_it_is_plain_json_lines_and_says_what_to_try_next(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_it_shows_its_flow_file_to_be_changed(tmp_path: Path) -> None:
+    shown = run(tmp_path, "demo", "--show")
+    (tmp_path / "my.toml").write_bytes(shown.stdout)
+    assert shown.returncode == run(tmp_path, "check", "my.toml").returncode == 0
+
+
 def test_ctrl_c_ends_it_well(tmp_path: Path) -> None:
     with running(tmp_path, "demo") as demo:
         demo.line()

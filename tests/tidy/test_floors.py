@@ -20,6 +20,8 @@ FLOORS = (
         "units",
         "layout",
         "logs",
+        "frozen",
+        "parent",
         "toml_places",
     },
     {"connect", "native", "user_module"},
