@@ -453,3 +453,39 @@ CAPTURE_FILE_MAX_BYTES = 1 << 20
 
 #: How long the last cut of a capture may take, in seconds, before it ends without one.
 CAPTURE_END_S = 30.0
+
+# ---- upgrades ----
+
+#: A release as it is fetched, and unpacked: an installed version takes up to 60 MB, and connectors'
+#: clients may come along.
+UPGRADE_ARCHIVE_MAX_BYTES = 256 << 20
+UPGRADE_UNPACKED_MAX_BYTES = 512 << 20
+
+#: Files and folders of a release: the standard library has 2,000.
+UPGRADE_FILE_MAX_COUNT = 20_000
+
+#: The file beside a release with its signature (110 bytes), and the manifest in it.
+UPGRADE_SIGNATURE_MAX_BYTES = 1 << 10
+UPGRADE_MANIFEST_MAX_BYTES = 4 << 10
+
+#: Versions that stay installed: the running one, the one before it, and one more.
+UPGRADE_KEPT_COUNT = 3
+
+#: How long a command of a new version may take on trial: its first start reads it from the disk.
+UPGRADE_TRIAL_S = 60.0
+
+#: How long a restarted service may take until it is ready: a large state on a slow disk is read in
+#: this, and a worker that takes longer to start is given up too (START_TIMEOUT_S).
+UPGRADE_READY_S = 150.0
+
+#: How long it must then stay so: a worker that fails again and again does it within seconds.
+UPGRADE_SETTLED_S = 10.0
+
+#: A service, or its workers, that had to be started again so often will not settle.
+UPGRADE_RESTART_MAX_COUNT = 3
+
+#: Between two looks at the service meanwhile.
+UPGRADE_LOOK_S = 0.5
+
+#: How long `systemctl` may take to accept an order.
+UPGRADE_ORDER_S = 30.0

@@ -59,9 +59,7 @@ def load(paths: Sequence[Path], environ: Mapping[str, str] = os.environ) -> list
 
 def load_file(path: Path, environ: Mapping[str, str] = os.environ) -> Plan:
     """The plan of one TOML flow file. Raises FlowError with all its faults, by line."""
-    text = _read(path)
-    document, places = _parse(path, text)
-    locator = TomlLocator(str(path), places)
+    document, locator = read_document(path)
     faults: list[Fault] = []
     replaced = _Environment(environ, locator, faults).table(document, ())
     base = str(path.resolve().parent)
@@ -74,6 +72,12 @@ def load_file(path: Path, environ: Mapping[str, str] = os.environ) -> Plan:
     if faults:
         raise FlowError(by_place(faults))
     return reading.plan
+
+
+def read_document(path: Path) -> tuple[dict[str, object], TomlLocator]:
+    """A TOML document and where everything in it stands. Raises FlowError when it is none."""
+    document, places = _parse(path, _read(path))
+    return document, TomlLocator(str(path), places)
 
 
 def load_module(path: Path) -> list[Plan]:

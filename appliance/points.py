@@ -45,21 +45,36 @@ RULES = {
     "merge-committed": "where a merge is due, rows are there for it ahead of their positions",
 }
 
+#: Those of an upgrade, which is one process.
+UPGRADE_POINTS = (
+    "upgrade.verified",
+    "upgrade.unpacked",
+    "upgrade.tried",
+    "upgrade.replaced",
+    "upgrade.installed",
+    "upgrade.remembered",
+    "upgrade.switched",
+    "upgrade.undone",
+    "upgrade.ready",
+)
+
 _crash_at, _, _count = os.environ.get("BETTONG_CRASH_AT", "").partition(":")
 _left = int(_count or "1")
 _broken = frozenset(os.environ.get("BETTONG_BREAK", "").split())
 _lock = threading.Lock()
 
 
-def reach(point: str) -> None:
-    """This point is reached now: here the run may end for good."""
+def reach(point: str, *, alone: bool = False) -> None:
+    """This point is reached now: here the run may end for good, `alone`: without
+    its supervisor."""
     global _left
     if point != _crash_at:
         return
     with _lock:
         _left -= 1
         if _left == 0:
-            os.kill(os.getppid(), signal.SIGKILL)
+            if not alone:
+                os.kill(os.getppid(), signal.SIGKILL)
             os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -24,6 +24,8 @@ COMMANDS = {
     "status": "Show how a running flow is doing.",
     "install": "Make this program a service of this box.",
     "uninstall": "Take the service and the program away.",
+    "upgrade": "Put a newer version in the place of this one.",
+    "rollback": "Put the version before in its place again.",
     "version": "Show the version.",
 }
 

@@ -28,7 +28,7 @@ FLOORS = (
     {"store", "link", "metrics"},
     {"flow", "load", "plan"},
     {"worker"},
-    {"supervisor", "cluster", "installation"},
+    {"supervisor", "cluster", "installation", "upgrade"},
     {"console", "cli", "testing", "__main__"},
 )
 SHARED = {0, 1, 3}
@@ -38,6 +38,7 @@ FLOOR_OF = {unit: floor for floor, units in enumerate(FLOORS) for unit in units}
 ONLY_IN = {
     "lmdb": "appliance.store",
     "zmq": "appliance.link",
+    "nacl": "appliance.upgrade.signature",
     "appliance._native": "appliance.native",
 }
 
