@@ -63,6 +63,11 @@ def version() -> str:
     return str(found)
 
 
+def manifest() -> str:
+    """What a release says of itself (docs/formats/release.md)."""
+    return f'format = 1\nversion = "{version()}"\narchitecture = "{platform.machine()}"\n'
+
+
 def build(target: Path) -> None:
     """Both programs, from one spec, with nothing of this machine's settings in them."""
     environ = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
@@ -118,6 +123,7 @@ def main() -> None:
     for old in target.glob("bettong-*.tar.gz"):
         old.unlink()
     build(target)
+    (target / FOLDER / "manifest.toml").write_text(manifest())
     pack(target / FOLDER, archive)
     unpacked = size(target / FOLDER)
     if unpacked > UNPACKED_MAX_BYTES:

@@ -23,7 +23,6 @@ from appliance.limits import (
     UPGRADE_RESTART_MAX_COUNT,
     UPGRADE_SETTLED_S,
 )
-from appliance.upgrade.trial import own_environment
 
 #: The document of `bettong status`, or None while nobody answers.
 Status = Mapping[str, Any]
@@ -186,7 +185,6 @@ def _systemctl(*words: str) -> str:
             ["systemctl", *words],
             capture_output=True,
             timeout=UPGRADE_ORDER_S,
-            env=own_environment(os.environ),
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:

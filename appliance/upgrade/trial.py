@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pwd
 import subprocess
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,6 @@ def _run(layout: Layout, program: Path, *words: str) -> str:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=UPGRADE_TRIAL_S,
-            env=own_environment(os.environ),
             cwd="/",
             check=False,
             **_as_user(layout),
@@ -64,15 +62,3 @@ def _as_user(layout: Layout) -> dict[str, Any]:
     except KeyError:
         return {}
     return {"user": found.pw_uid, "group": found.pw_gid, "extra_groups": []}
-
-
-def own_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment for another program, without what a frozen program sets for itself."""
-    found = {
-        name: value
-        for name, value in environ.items()
-        if not name.startswith("_PYI_") and name != "LD_LIBRARY_PATH"
-    }
-    if "LD_LIBRARY_PATH_ORIG" in found:
-        found["LD_LIBRARY_PATH"] = found.pop("LD_LIBRARY_PATH_ORIG")
-    return found

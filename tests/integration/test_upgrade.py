@@ -27,6 +27,7 @@ from appliance.upgrade import service, upgrade, versions
 from appliance.upgrade.archive import ReleaseRefused
 from appliance.upgrade.service import ByHand, NotReady, Patience, Systemd
 from appliance.upgrade.signature import NotSigned
+from integration import pages
 from integration.processes import BETTONG, PATIENCE_S, environment, eventually
 from integration.releases import ROOT, Acting, Box, adding, manifest, packed, program, release
 
@@ -501,3 +502,28 @@ def test_what_systemd_is_asked(
     fake.write_text(SYSTEMCTL.format(log=log, active=active, again=again, code=1))
     with pytest.raises(EnvironmentFailure, match="systemctl"):
         systemd.restart()
+
+
+def test_the_page_says_what_is_typed(box: Box, tmp_path: Path) -> None:
+    """docs/upgrading.md: the makers' commands, then those of the box, one after the other."""
+    page = ROOT / "docs/upgrading.md"
+    upgrading, going_back, making, signing = pages.blocks(page, "sh")
+    folder, root = tmp_path / "typed", shlex.quote(str(box.layout.root))
+    folder.mkdir()
+    name = signing.split()[-1]
+    (folder / name).write_bytes(release("1.1.0"))
+    tool = str(ROOT / "packaging/sign.py")
+
+    def typed(text: str) -> str:
+        ours = text.replace("packaging/sign.py", shlex.quote(tool)).strip()
+        ended = pages.shell(f"{ours} --root {root}" if "bettong " in text[:8] else ours, folder)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        return ended.stdout
+
+    printed = typed(making)
+    settings = pages.files(page)["bettong.toml"]
+    line = next(line for line in settings.splitlines() if line.startswith("public_key"))
+    box.layout.settings.write_text(settings.replace(line, printed))
+    typed(signing)
+    assert "1.1.0 is the current one" in typed(upgrading)
+    assert "1.0.0 is the current one" in typed(going_back)
