@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 #: The types of S1 that a schema can ask for; null is what `?` allows.
 KINDS = ("bool", "int", "float", "str", "bytes", "list", "map", "time")
 
 
-@dataclass(frozen=True)
-class FieldType:
+class FieldType(Struct, frozen=True):
     """One declared field: its kind (one of `KINDS`), and whether it may be missing or null."""
 
     kind: str

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import tomllib
 from bisect import bisect_right
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 Path = tuple[str | int, ...]
 
@@ -19,8 +20,7 @@ _BARE_END = frozenset(",]}\n#")
 _WHITE = " \t"
 
 
-@dataclass(frozen=True)
-class Spot:
+class Spot(Struct, frozen=True):
     """One key, or one element of an array (then the key's offset is the value's). Offsets count
     characters from the start of the document; `end` is behind the value. A table opened by a header
     has its header as value."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
+
+from msgspec import Struct, field
 
 # ---- what travels ----
 
 
-@dataclass(frozen=True)
-class Chunk:
+class Chunk(Struct, frozen=True):
     """Bytes as they came, the partition they belong to, and the position after them.
 
     `data` is a piece of a stream, cut anywhere; for a source with the trait `Messages`, a list of
@@ -36,8 +36,7 @@ class Later(Exception):
         self.after_s = after_s
 
 
-@dataclass(frozen=True)
-class Resume:
+class Resume(Struct, frozen=True):
     """What a sink is told when it opens.
 
     `fresh`: the run starts from nothing, so what is there is replaced. `stream` and `epoch` are
@@ -57,8 +56,7 @@ class Resume:
     end: Mapping[int, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(Struct, frozen=True):
     """The results that one cut has committed for a sink that keeps numbers.
 
     A record's number counts those of its shard: `first` gives the number of the first record of
@@ -74,8 +72,7 @@ class Batch:
     records: Sequence[bytes]
 
 
-@dataclass(frozen=True)
-class NativeEnd:
+class NativeEnd(Struct, frozen=True):
     """How the lane itself reads or writes, as `native` returns it. The lane takes `fd` over.
 
     Sources: `listen` (fd), `connect` (peer), `datagram` (fd), `files` (paths, follow; pattern:

@@ -6,9 +6,11 @@ import dataclasses
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass
+from dataclasses import MISSING
 from pathlib import Path
 from typing import Any, NewType
+
+from msgspec import Struct
 
 from appliance import units
 from appliance.connect.system import parse_address
@@ -31,8 +33,7 @@ def is_secret(name: str) -> bool:
     return any(words == secret or words.endswith(f"_{secret}") for secret in _SECRETS)
 
 
-@dataclass(frozen=True)
-class OptionFault:
+class OptionFault(Struct, frozen=True):
     """One thing wrong with the options of a connector. `key` is "" when it concerns all of them."""
 
     key: str

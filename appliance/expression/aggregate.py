@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from appliance.errors import Place
 from appliance.expression.faults import NOWHERE, nearest
@@ -27,8 +28,7 @@ _SIGNATURES = {
 }
 
 
-@dataclass(frozen=True)
-class AggregateCall:
+class AggregateCall(Struct, frozen=True):
     """One aggregate as it was written."""
 
     kind: str

@@ -9,7 +9,8 @@ function its opcode, `native/src/machine*.c` its code.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from appliance.expression.faults import ExpressionError, nearest
 from appliance.expression.nodes import Call, Constant, ListLiteral, MapLiteral, Node
@@ -23,8 +24,7 @@ TIME_UNITS_NS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 Check = Callable[[Sequence[Node]], None]
 
 
-@dataclass(frozen=True)
-class Function:
+class Function(Struct, frozen=True):
     """One function: what it takes and what it gives."""
 
     name: str

@@ -8,15 +8,15 @@ of three. The builders below keep that form; nodes are made through them.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+
+from msgspec import Struct
 
 Scalar = None | bool | int | float | str | bytes
 
 INT_MIN, INT_MAX = -(1 << 63), (1 << 63) - 1
 
 
-@dataclass(frozen=True, eq=False)
-class Constant:
+class Constant(Struct, frozen=True, eq=False):
     """A literal. `1`, `1.0` and `True` are three different constants; so are `0.0` and `-0.0`."""
 
     value: Scalar
@@ -31,23 +31,20 @@ class Constant:
         return hash(self._identity())
 
 
-@dataclass(frozen=True)
-class Field:
+class Field(Struct, frozen=True):
     """A field of the record; null where the record does not have it."""
 
     name: str
 
 
-@dataclass(frozen=True)
-class Get:
+class Get(Struct, frozen=True):
     """`value.key` and `value[key]`: an entry of a map, an item of a list, a character of a text."""
 
     value: Node
     key: Node
 
 
-@dataclass(frozen=True)
-class Slice:
+class Slice(Struct, frozen=True):
     """`value[start:stop]`; None where the bound is left out."""
 
     value: Node
@@ -55,21 +52,18 @@ class Slice:
     stop: Node | None
 
 
-@dataclass(frozen=True)
-class Unary:
+class Unary(Struct, frozen=True):
     operator: str  # "-" or "+"
     operand: Node
 
 
-@dataclass(frozen=True)
-class Binary:
+class Binary(Struct, frozen=True):
     operator: str  # + - * / // % **
     left: Node
     right: Node
 
 
-@dataclass(frozen=True)
-class Compare:
+class Compare(Struct, frozen=True):
     """`first OP second OP third …`: as many operators as there are operands after the first."""
 
     first: Node
@@ -77,19 +71,16 @@ class Compare:
     others: tuple[Node, ...]
 
 
-@dataclass(frozen=True)
-class Boolean:
+class Boolean(Struct, frozen=True):
     operator: str  # "and" or "or"
     operands: tuple[Node, ...]  # two or more, none a Boolean of the same operator
 
 
-@dataclass(frozen=True)
-class Not:
+class Not(Struct, frozen=True):
     operand: Node
 
 
-@dataclass(frozen=True)
-class Conditional:
+class Conditional(Struct, frozen=True):
     """`then if condition else otherwise`."""
 
     condition: Node
@@ -97,21 +88,18 @@ class Conditional:
     otherwise: Node
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(Struct, frozen=True):
     """A function of the library (`appliance.expression.library`)."""
 
     name: str
     arguments: tuple[Node, ...]
 
 
-@dataclass(frozen=True)
-class ListLiteral:
+class ListLiteral(Struct, frozen=True):
     items: tuple[Node, ...]
 
 
-@dataclass(frozen=True)
-class MapLiteral:
+class MapLiteral(Struct, frozen=True):
     keys: tuple[str, ...]
     values: tuple[Node, ...]
 
@@ -172,8 +160,8 @@ def joined(operator: str, *operands: Node) -> Node:
 
 def children(node: Node) -> Iterator[Node]:
     """The nodes directly below, in the order in which they are written."""
-    for field in fields(node):
-        value = getattr(node, field.name)
+    for name in node.__struct_fields__:
+        value = getattr(node, name)
         if isinstance(value, NODE_TYPES):
             yield value
         elif isinstance(value, tuple):

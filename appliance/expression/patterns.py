@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 #: The widest place of a template, and the most digits after the point: more is a mistake.
 WIDTH_MAX = 255
@@ -17,8 +18,7 @@ _SPEC = re.compile(
 TIME_LETTERS = "YmdHMSfjy%"
 
 
-@dataclass(frozen=True)
-class Spec:
+class Spec(Struct, frozen=True):
     """How one value is put in. `kind`: "" (as it is), "d", "x", "f" with `size` digits after the
     point, "0" (digits padded with zeros to `size`), "<" or ">" (text padded with blanks to `size`).
     """

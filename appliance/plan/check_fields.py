@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from appliance.errors import Fault, Place
 from appliance.expression import (
@@ -47,7 +48,7 @@ class Finder:
             return place
         word = re.compile(rf"(?<!\w){re.escape(name)}(?!\w)")
         found = word.search(place.text, place.column - 1)
-        return replace(place, column=found.start() + 1) if found else place
+        return place.moved(found.start() + 1 - place.column) if found else place
 
 
 def check_fields(plan: Plan, shapes: Shapes, finder: Finder) -> list[Fault]:

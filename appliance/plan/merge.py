@@ -7,8 +7,9 @@ whole record is needed, each input packs its own first.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from appliance.plan.origins import Fields
 from appliance.plan.port import Port

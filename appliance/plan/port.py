@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from appliance.plan.record import Record
 
 
-@dataclass(frozen=True)
-class Port:
+class Port(Struct, frozen=True):
     """What the records look like, and the list that the operators of its readers are put into."""
 
     record: Record

@@ -7,10 +7,10 @@ described in `docs/formats/program.md`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgpack
+from msgspec import Struct, field
 
 from appliance.expression import fields_of
 from appliance.plan.code import Slots, compile_condition
@@ -25,8 +25,7 @@ from appliance.plan.steps import Cursor, StepCompiler
 WATERMARK_NEVER = -1
 
 
-@dataclass
-class Program:
+class Program(Struct):
     """A compiled flow. The worker fills in how sources and sinks are opened before it packs the
     document.
     """
@@ -49,8 +48,7 @@ def compile_plan(plan: Plan) -> Program:
     return Compiler(plan).compile()
 
 
-@dataclass
-class Parts:
+class Parts(Struct):
     """What compiling gathers; operators and layouts refer to each other by index."""
 
     base: str

@@ -11,8 +11,9 @@ from __future__ import annotations
 import ast
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from appliance.errors import Fault, Place
 from appliance.limits import FLOW_FILE_MAX_BYTES
@@ -21,8 +22,7 @@ from appliance.plan.table import nearest
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(Struct, frozen=True):
     """What a reference names. `kind`: function, class, or unknown (imported, assigned)."""
 
     kind: str

@@ -9,7 +9,8 @@ draws conclusions from it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from appliance.errors import Fault
 from appliance.limits import (
@@ -28,8 +29,7 @@ VERSION = 1
 ERRORS = "errors"  # the flow's error output, a port like those of steps
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(Struct, frozen=True):
     """A plan, and the names of its sources and steps that had a fault: what they give is not
     known."""
 

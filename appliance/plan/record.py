@@ -8,8 +8,10 @@ those put over it. What nobody asks for is never decoded.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import Protocol
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 
 class Origin(Protocol):
@@ -25,8 +27,7 @@ class Origin(Protocol):
         """The slot of the packed map. It is filled for every record once it was demanded."""
 
 
-@dataclass(frozen=True)
-class Key:
+class Key(Struct, frozen=True):
     """A key register, and where the key's values stand under which names."""
 
     register: int
@@ -35,8 +36,7 @@ class Key:
     fields: frozenset[str]  # the names that are fields: removing one ends the key (S10)
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(Struct, frozen=True):
     """`missing` is a slot that always is missing."""
 
     missing: int
@@ -80,8 +80,7 @@ class Record:
         return self
 
 
-@dataclass
-class Layout:
+class Layout(Struct):
     """The names and slots of a record, written down at the end of compiling: an origin may be asked
     for more fields until then. `whole`: the record leaves as it is, so its origin must give all of
     it.

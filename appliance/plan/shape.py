@@ -8,7 +8,9 @@ next `key_by`, or until a step removes a key field (S10).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from appliance.expression import Field
 from appliance.plan.logical import (
@@ -36,8 +38,7 @@ ERROR_FIELDS = (
 WINDOW_FIELDS = ("window_start", "window_end")
 
 
-@dataclass(frozen=True)
-class Shape:
+class Shape(Struct, frozen=True):
     """The fields of a record at one place."""
 
     fields: tuple[str, ...] = ()  # in order; of an open record those known to be there
@@ -146,8 +147,7 @@ def operated(shape: Shape, step: Step) -> Shape:
     return shape
 
 
-@dataclass(frozen=True)
-class StepShapes:
+class StepShapes(Struct, frozen=True):
     """The record as it enters a step, as its operation sees it, and as it leaves."""
 
     entering: Shape

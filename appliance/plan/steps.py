@@ -5,8 +5,9 @@ if it is there.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from appliance.expression import Compare, Conditional, Constant, Field, Node, fields_of
 from appliance.native import lib

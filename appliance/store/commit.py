@@ -7,7 +7,9 @@ full disk has room.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from appliance import points
 from appliance.limits import SHARD_COUNT, STORE_SECTION_MAX_COUNT
@@ -28,8 +30,7 @@ from appliance.store.values import (
 )
 
 
-@dataclass(frozen=True)
-class Commit:
+class Commit(Struct, frozen=True):
     """What one cut writes. Flows that `records` does not name keep theirs. `trims` deletes the
     blocks of a (flow, sink) up to that number, before `spools` are appended."""
 
@@ -39,8 +40,7 @@ class Commit:
     trims: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class CommitResult:
+class CommitResult(Struct, frozen=True):
     """The number of the cut, those of its spool blocks in their order, the bytes of all values
     written, the bases merged, and how long it took."""
 
@@ -51,8 +51,7 @@ class CommitResult:
     seconds: float
 
 
-@dataclass
-class Contents:
+class Contents(Struct):
     """What is committed, as far as it is kept in memory."""
 
     head: Head

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 
 import msgpack
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from appliance.limits import SHARD_COUNT
 from appliance.store.failures import StoreRefused
@@ -26,8 +27,7 @@ def newer_format(version: int) -> str:
     )
 
 
-@dataclass(frozen=True)
-class Head:
+class Head(Struct, frozen=True):
     """What holds for the whole store: its newest cut, the newest and the oldest delta it has (their
     cuts; 0: none), the names of all flows that have an entry, and the environment's number of the
     transaction that wrote this, which every one of them does."""
@@ -58,8 +58,7 @@ class Head:
         return packed
 
 
-@dataclass(frozen=True)
-class SpoolRange:
+class SpoolRange(Struct, frozen=True):
     """The blocks of one sink: `first_seq` to `next_seq` − 1, and how many bytes they hold."""
 
     first_seq: int = 1
@@ -67,8 +66,7 @@ class SpoolRange:
     bytes: int = 0
 
 
-@dataclass(frozen=True)
-class FlowEntry:
+class FlowEntry(Struct, frozen=True):
     """What the store knows of one flow.
 
     `bases` says for each shard up to which cut its base reaches: older deltas say nothing about it

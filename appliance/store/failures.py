@@ -8,7 +8,7 @@ StoreFailed    the disk refused a write or a sync: what it holds is known only a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from appliance.errors import EnvironmentFailure
 
@@ -28,8 +28,7 @@ class StoreFailed(EnvironmentFailure):
     from the disk."""
 
 
-@dataclass(frozen=True)
-class Damage:
+class Damage(Struct, frozen=True):
     """One thing that was found damaged, and what became of it.
 
     Lost is something where `kind` is "store" (all of it was set aside), "history" (the newest cut

@@ -14,8 +14,9 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from appliance.limits import (
     STORE_QUARANTINE_FILE_MAX_BYTES,
@@ -32,8 +33,7 @@ OURS = {STAMP, DATA, LOCK, QUARANTINE}
 _STAMP = re.compile(r"bettong-store (\d+) (.*)\n", re.ASCII)
 
 
-@dataclass(frozen=True)
-class Stamp:
+class Stamp(Struct, frozen=True):
     """The first line of the folder."""
 
     version: int

@@ -19,8 +19,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from itertools import takewhile
+
+from msgspec import Struct, field
 
 from appliance.limits import (
     STORE_DEAD_MIN_BYTES,
@@ -39,8 +40,7 @@ BEHIND, FAR_BEHIND = 5, 10
 Shard = tuple[str, int]
 
 
-@dataclass
-class ShardState:
+class ShardState(Struct):
     """One shard of one flow: its base, and what was changed since."""
 
     base: Segment | None = None

@@ -8,9 +8,11 @@ opens it; and every value is held against its checksum before it is believed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from appliance import points
 from appliance.limits import STORE_REBUILD_BATCH_BYTES
@@ -32,8 +34,7 @@ from appliance.store.repair import repair
 from appliance.store.scan import scan
 
 
-@dataclass
-class Opened:
+class Opened(Struct):
     """A store's parts, ready for use."""
 
     owner: Ownership

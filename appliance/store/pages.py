@@ -15,9 +15,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+from msgspec import Struct
 
 from appliance.store.entries import Head, unpack_head
 from appliance.store.environment import DATA
@@ -35,8 +36,7 @@ _DEPTH_MAX = 32
 _PAGE_SIZES = (4096, 8192, 16384, 32768)
 
 
-@dataclass(frozen=True)
-class Meta:
+class Meta(Struct, frozen=True):
     """One of the two first pages: which transaction it made visible, and where its trees begin."""
 
     transaction: int
@@ -46,8 +46,7 @@ class Meta:
     last_page: int
 
 
-@dataclass(frozen=True)
-class Salvage:
+class Salvage(Struct, frozen=True):
     """Keys and values of the newest transaction that can be read. `is_whole`: no page of its tree
     was missing. `is_newest`: no newer transaction can have been lost."""
 

@@ -7,7 +7,7 @@ them its older rows would come back as if they were the newest. They go to the q
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from appliance.limits import STORE_DAMAGE_MAX_COUNT
 from appliance.store.commit import Contents, Draft

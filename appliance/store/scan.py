@@ -8,9 +8,11 @@ quarantined.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from appliance.limits import SHARD_COUNT
 from appliance.store.entries import FlowEntry, Head, SpoolRange, unpack_entry, unpack_head
@@ -39,8 +41,7 @@ Value = TypeVar("Value", Head, FlowEntry)
 LiveRows = Callable[[Part, int], bool]
 
 
-@dataclass
-class Found:
+class Found(Struct):
     """A segment as it lies in the environment: the numbers of its blocks, those that are damaged,
     and its directory, if one of the two is sound."""
 
@@ -56,8 +57,7 @@ class Found:
         return [n for n in range(block_count(self.segment.length)) if n not in present]
 
 
-@dataclass
-class Scan:
+class Scan(Struct):
     """What was found. `losses` names the shards whose rows are not whole: the steps that lost some,
     or None where it cannot be told which. `bad` are the keys of damaged values, `stale` the
     beginnings of keys that nothing refers to, `holes` the lost blocks of segments that are known

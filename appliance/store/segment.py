@@ -12,10 +12,10 @@ import struct
 import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 
 import msgpack
+from msgspec import Struct
 
 from appliance.limits import SHARD_COUNT
 from appliance.store.values import unpack
@@ -24,8 +24,7 @@ _FRONT = struct.Struct("<II")  # size, checksum
 _BACK = struct.Struct("<II")  # checksum, size
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(Struct, frozen=True):
     """Rows of one stateful step that one cut changed.
 
     `kind` is "window", "global", "running" or "python"; `sizes` are the bytes of each of the 64
@@ -46,8 +45,7 @@ def one_shard(flow: str, step: str, kind: str, shard: int, rows: bytes) -> Secti
     return Section(flow, step, kind, sizes, rows)
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """A section within a segment: `mask` has a bit for each shard with rows, `ends` says where
     their rows end, counted from `start`, a place in the segment's bytes."""
 
@@ -74,8 +72,7 @@ class Part:
             before, mask = end, mask & (mask - 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(Struct, frozen=True):
     """The directory of a segment: `cut` made it (for a base: it holds what was changed up to that
     cut); `previous` is the cut of the delta before it, 0 if there was none; `length` in bytes."""
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from appliance.store.entries import FlowEntry
 from appliance.store.environment import Reading
@@ -20,8 +21,7 @@ from appliance.store.values import (
 )
 
 
-@dataclass(frozen=True)
-class ShardRows:
+class ShardRows(Struct, frozen=True):
     """The live rows of one shard of one step."""
 
     step: str
@@ -30,8 +30,7 @@ class ShardRows:
     rows: bytes
 
 
-@dataclass(frozen=True)
-class Merge:
+class Merge(Struct, frozen=True):
     """A new base of a shard: `base` and `data` are its directory and bytes, None and empty when the
     shard has no rows; it holds everything up to `cut`."""
 

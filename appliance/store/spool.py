@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from appliance.store.environment import Reading, Writing
 from appliance.store.values import (
@@ -25,8 +26,7 @@ from appliance.store.values import (
 _HEADER = struct.Struct("<QHH")  # bytes of data, bytes of the names of flow and sink
 
 
-@dataclass(frozen=True)
-class SpoolBlock:
+class SpoolBlock(Struct, frozen=True):
     """Results of one sink. Opaque to the store; the block gets the next number, from 1, of its
     (flow, sink)."""
 
@@ -35,8 +35,7 @@ class SpoolBlock:
     data: bytes
 
 
-@dataclass(frozen=True)
-class SpoolInfo:
+class SpoolInfo(Struct, frozen=True):
     """The blocks that wait for one sink: `first_seq` to `next_seq` − 1, in all so many bytes."""
 
     flow: str

@@ -17,8 +17,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from appliance import points
 from appliance.clock import monotonic_s
@@ -35,8 +37,7 @@ from appliance.store.spool import SpoolInfo, read_spool_block
 from appliance.store.values import base_prefix, block_count, spool_block_prefix
 
 
-@dataclass(frozen=True)
-class StoreStats:
+class StoreStats(Struct, frozen=True):
     """Sizes in bytes. `dead_bytes` are those in deltas that a newer base supersedes; the last four
     count since the store was opened."""
 
@@ -54,8 +55,7 @@ class StoreStats:
     damage_count: int
 
 
-@dataclass(frozen=True)
-class StepInfo:
+class StepInfo(Struct, frozen=True):
     """A step that has rows, and their kind."""
 
     step: str

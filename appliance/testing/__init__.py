@@ -9,10 +9,11 @@ is what runs in production: the same program, lane, cuts and Python steps.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from itertools import zip_longest
 from types import TracebackType
 from typing import Any
+
+from msgspec import Struct
 
 from appliance.errors import BettongError
 from appliance.limits import TEST_TURN_MAX_COUNT
@@ -52,8 +53,7 @@ def run_flow(
         return run.finish()
 
 
-@dataclass(frozen=True)
-class Saved:
+class Saved(Struct, frozen=True):
     """What a flow goes on from: its positions, and the rows that all cuts together have left, by
     operator, in any order and any number of parts.
     """

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import msgpack
+from msgspec import Struct
 
 from appliance.connect import Batch
 from appliance.limits import BLOCK_MAX_BYTES, RECORD_MAX_COUNT, SHARD_COUNT
@@ -33,8 +33,7 @@ def _bin_head(size: int) -> bytes:
     return b"\xc6" + size.to_bytes(4, "big")
 
 
-@dataclass(frozen=True)
-class Block:
+class Block(Struct, frozen=True):
     """`data`: the results. Of a placed sink as they will stand there, from the byte `place` on; of
     the others each as a packed bin, one behind the other.
 

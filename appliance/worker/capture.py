@@ -6,8 +6,9 @@ The lane's entries come first, the state that they start from a commit later: th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import IO
+
+from msgspec.structs import replace
 
 from appliance.worker import capture_form as form
 from appliance.worker.cut_form import FlowCut, SinkRestore

@@ -11,7 +11,8 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from appliance import clock, points
 from appliance.limits import (
@@ -29,8 +30,7 @@ from appliance.worker.durable import Durable
 from appliance.worker.memory import give_back
 
 
-@dataclass
-class CommitStats:
+class CommitStats(Struct):
     """What `status` says of the cuts. Durations in seconds, sizes in bytes."""
 
     cuts: int = 0

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgpack
+from msgspec import Struct
 
 from appliance.errors import BettongError
 from appliance.limits import CUT_MAX_BYTES, CUT_PART_MAX_COUNT, SHARD_COUNT
@@ -26,8 +26,7 @@ KINDS = ("window", "global", "running", "python", "seen")
 _Part = TypeVar("_Part")
 
 
-@dataclass(frozen=True)
-class SourceCut:
+class SourceCut(Struct, frozen=True):
     """How far a source's event time has got. Times are microseconds; the smallest int64: none."""
 
     index: int
@@ -37,8 +36,7 @@ class SourceCut:
     idle: bool  # all its partitions were: its watermark moves with the clock
 
 
-@dataclass(frozen=True)
-class PartitionCut:
+class PartitionCut(Struct, frozen=True):
     """How far a partition has been read: an int where the lane reads the source itself, else bytes
     as the connector gave them.
     """
@@ -60,16 +58,14 @@ class PartitionCut:
         return bool(self.flags & ENDED)
 
 
-@dataclass(frozen=True)
-class StepCut:
+class StepCut(Struct, frozen=True):
     """How far a step that watches event time has closed, by its operator."""
 
     op: int
     watermark_us: int
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(Struct, frozen=True):
     """The rows of one step that have changed since the cut before, sorted by shard."""
 
     op: int
@@ -79,8 +75,7 @@ class Section:
     sizes: tuple[int, ...]  # bytes of each shard's rows
 
 
-@dataclass(frozen=True)
-class SinkCut:
+class SinkCut(Struct, frozen=True):
     """What a sink has that no cut before holds; of an immediate one, what it has not taken yet."""
 
     records: int  # since the start
@@ -91,8 +86,7 @@ class SinkCut:
     offset: int  # of a file: where the block belongs
 
 
-@dataclass(frozen=True)
-class SinkRestore:
+class SinkRestore(Struct, frozen=True):
     """What an immediate sink goes on with. `offset` None: where the sink is opened."""
 
     index: int
@@ -101,8 +95,7 @@ class SinkRestore:
     offset: int | None = None
 
 
-@dataclass(frozen=True)
-class FlowCut:
+class FlowCut(Struct, frozen=True):
     """One flow's part of a cut; its Python steps' sections stand among the others."""
 
     name: str
@@ -122,8 +115,7 @@ class FlowCut:
         return FlowPositions(self.now_us, self.sources, self.partitions, self.steps, sinks)
 
 
-@dataclass(frozen=True)
-class FlowPositions:
+class FlowPositions(Struct, frozen=True):
     """The document of `Lane.restore`.
 
     From a cut, `sinks` holds every sink's block as pending: take out those of sinks that deliver

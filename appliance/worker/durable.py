@@ -5,7 +5,9 @@ what the store commits.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from appliance import clock
 from appliance.plan.logical import Plan
@@ -17,8 +19,7 @@ from appliance.worker.record import FlowRecord, Names, SinkRecord
 from appliance.worker.spool import Spool
 
 
-@dataclass
-class Durable:
+class Durable(Struct):
     """Used by the committer's thread only, once recovery has made it; spools have their own locks.
 
     `kept`: the seq of the block that holds what an immediate sink had not taken at the last cut.

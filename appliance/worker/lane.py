@@ -7,10 +7,10 @@ queues are the native side's and have their locks there.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import msgpack
+from msgspec import Struct
 
 from appliance import clock
 from appliance.errors import BettongError
@@ -20,8 +20,7 @@ _MESSAGE_BYTES = 1024
 _TIME_EXTENSION = 1  # microseconds since 1970, signed, eight bytes (pack_put.h)
 
 
-@dataclass(frozen=True)
-class Post:
+class Post(Struct, frozen=True):
     """Something the lane hands over; see `post_t` in cdefs.h. The `view` of a cut, which may be
     some megabytes, is of the lane's own bytes, released with it."""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from appliance.load import load
 from appliance.plan.logical import Plan
@@ -15,8 +17,7 @@ from appliance.worker.lane import Lane
 from appliance.worker.opening import OpenFlow
 
 
-@dataclass(frozen=True)
-class LoadedFlow:
+class LoadedFlow(Struct, frozen=True):
     """A flow that runs: its index in the lane is its index in the list it stands in."""
 
     open: OpenFlow

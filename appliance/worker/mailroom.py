@@ -8,10 +8,10 @@ import os
 import select
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import msgpack
+from msgspec.structs import asdict
 
 from appliance import clock, connect, points
 from appliance.connect import Resume
@@ -334,7 +334,7 @@ class Mailroom:
             source.finish()
         for finder in self._finders:
             finder.stop()
-        aborted = self._result == lib.LANE_FAILED
+        aborted = self._result in (lib.LANE_FAILED, lib.LANE_SHORT)
         for sink in self._sinks.values():
             if aborted:
                 sink.abandon()
@@ -360,13 +360,17 @@ class Mailroom:
                 )
         for sender in self._senders.values():
             sender.say_what_waits(kept=not self._is_temporary)
-        if self._disk_failed:
-            text = "a cut could not be committed; what the disk holds is read again"
+        if self._disk_failed or self._result == lib.LANE_SHORT:
+            cause = "a cut could not be committed" if self._disk_failed else "out of memory"
+            text = f"{cause}; what the disk holds is read again"
             self._tell("failed", code=EXIT_FAILED, text=text)
         else:
             took_s = self._ended_s - self._begun_s
             self._tell("ended", result=result, took_s=took_s, **status)
-        return EXIT_FAILED if self._disk_failed or result == "failed" else EXIT_DONE
+        unread = any(source["unread"] for source in status["metrics"]["sources"])
+        if self._disk_failed or result == "failed" or (unread and result == "ended"):
+            return EXIT_FAILED
+        return EXIT_DONE
 
     def _tell(self, kind: str, **fields: object) -> None:
         """The last words to the supervisor. Without "ended" it starts another worker."""

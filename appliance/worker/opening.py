@@ -8,8 +8,9 @@ the program says "chunks" or "records", and a thread of their own (`inbox`, `sin
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from appliance import connect
 from appliance.connect import NativeEnd
@@ -20,8 +21,7 @@ from appliance.plan.logical import Sink as PlannedSink
 from appliance.plan.logical import Source as PlannedSource
 
 
-@dataclass(frozen=True)
-class OpenEnd:
+class OpenEnd(Struct, frozen=True):
     """One source or sink with its connector. `native` is None when a thread of ours serves it."""
 
     flow: str
@@ -39,8 +39,7 @@ class OpenEnd:
         return self.native.label if self.native is not None else type(self.connector).__name__
 
 
-@dataclass
-class OpenFlow:
+class OpenFlow(Struct):
     """A flow whose connectors are made and, once `open_all` has run, open."""
 
     plan: Plan

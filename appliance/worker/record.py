@@ -8,10 +8,11 @@ the flow may have been changed before it is read again.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgpack
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from appliance.errors import BettongError
 from appliance.limits import CUT_MAX_BYTES, CUT_PART_MAX_COUNT, SHARD_COUNT
@@ -32,8 +33,7 @@ class RecordNewer(RecordUnreadable):
     """A record of a newer version of this program: nothing of it may be touched."""
 
 
-@dataclass(frozen=True)
-class Names:
+class Names(Struct, frozen=True):
     """How a loaded program calls what the lane knows by index; `steps` has one entry an operator,
     empty where it belongs to none.
     """
@@ -54,8 +54,7 @@ def _step_name(steps: Sequence[str], index: object) -> str:
     return steps[index] if isinstance(index, int) and 0 <= index < len(steps) else ""
 
 
-@dataclass
-class SinkRecord:
+class SinkRecord(Struct):
     """How far a sink has got: `place`, the byte behind the last block of a placed sink (−1: it has
     none); `following`, the next number of each shard; `records`, how many there have been in all;
     `started`, whether anything was written, such as a CSV header; `address`, how results get there
@@ -74,8 +73,7 @@ class SinkRecord:
         return [self.place, following, self.records, self.started, self.address]
 
 
-@dataclass
-class FlowRecord:
+class FlowRecord(Struct):
     """`stream`: whose results these are. `epoch`: the number of this start. `signatures`: what the
     stored state depends on, by "step NAME" and "source NAME". `positions`: as the lane froze them,
     with the `names` that its indexes had then; None before the first cut.

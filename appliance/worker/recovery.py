@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from appliance import points
 from appliance.errors import BettongError, EnvironmentFailure
@@ -42,8 +44,7 @@ class StateRefused(EnvironmentFailure):
     """Stored state that this flow cannot go on from, and how to go on without it."""
 
 
-@dataclass
-class Recovered:
+class Recovered(Struct):
     """What recovery gives the worker: a flow's durable side, and the positions of sources that are
     read by threads, by source and partition.
     """

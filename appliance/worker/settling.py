@@ -7,9 +7,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from appliance import connect
 from appliance.errors import EnvironmentFailure
@@ -39,8 +40,7 @@ def signatures(flow: LoadedFlow) -> dict[str, str]:
     return found
 
 
-@dataclass(frozen=True)
-class Settling:
+class Settling(Struct, frozen=True):
     """Brings the record of one flow up to what the flow is now. `settle` gives what stands in the
     way, empty when nothing does; with anything in it, nothing of the store may be used. What is to
     be dropped goes with `carry_out`, once nothing stands in the way of any flow."""

@@ -155,6 +155,7 @@ typedef struct source {
     bool begun;                    /* the paths that were there at the start have been opened */
     int64_t known_until_ns;        /* when followed files that have not come after a restart are given up */
     bool folders_full, files_full; /* said once that there are too many */
+    bool is_short;                 /* said that there is no memory to read into */
     partition_t *turn;             /* where the next turn begins, when a full sink ended the last one */
     int64_t files_look_ns;         /* the earliest `look_ns` of them */
     int64_t scan_ns;               /* when files and folders are looked for again; INT64_MAX: never */
@@ -170,9 +171,9 @@ typedef struct source {
     aside_t *asides;
     uint32_t aside_count;
 
-    uint64_t records, bytes, errors, future, accepted, refused;
-    uint64_t repeated; /* records whose id was seen before */
-    uint64_t lost;     /* bytes of unfinished messages whose partitions did not come back after a restart */
+    uint64_t records, bytes, errors, future, accepted, refused, unread; /* unread: files */
+    uint64_t repeated;                                                  /* records whose id was seen before */
+    uint64_t lost; /* bytes of unfinished messages whose partitions did not come back after a restart */
 } source_t;
 
 /* Process all whole messages in the partition's buffer; `last` when nothing will follow. */

@@ -113,7 +113,7 @@ static bool give_up (lane_t *self) {
 
 bool lane_cut_freeze (lane_t *self) {
     uint64_t start = clock_ticks(), rows = 0;
-    if (self->now_ns < self->cut_retry_ns)
+    if (self->now_ns < self->cut_retry_ns || self->is_short)
         return false;
     capture_before_cut (self);
     self->blocks.limit = CUT_BYTES_MAX;

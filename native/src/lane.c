@@ -455,6 +455,8 @@ static enum lane_end ending (lane_t *self) {
     bool failed = has_stopped (self);
     if (self->aborted)
         return LANE_STOPPED;
+    if (self->is_short)
+        return LANE_SHORT;
     if (self->stopping || failed) {
         stop_sources (self);
         /* Without a store nothing keeps what a sink does not take: wait, but not for ever. */

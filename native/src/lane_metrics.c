@@ -29,12 +29,13 @@ static bool put_head (buffer_t *out, uint32_t members, const flow_t *flow, const
 }
 
 static bool put_source (buffer_t *out, const source_t *source) {
-    return put_head (out, 14, source->flow, source->name, source->name_size) &&
+    return put_head (out, 15, source->flow, source->name, source->name_size) &&
            put_count (out, "records", &source->records) && put_count (out, "bytes", &source->bytes) &&
            put_count (out, "errors", &source->errors) && put_count (out, "future", &source->future) &&
            put_value (out, "partitions", source->partition_count) &&
            put_count (out, "repeated", &source->repeated) && put_count (out, "refused", &source->refused) &&
            put_count (out, "lost", &source->lost) && put_count (out, "lost_files", &source->lost_files) &&
+           put_count (out, "unread", &source->unread) &&
            put_value (out, "paused", source->paused && !source->stopped) &&
            put_value (out, "ended", source->ended) &&
            put_value (out, "watermark_us", (uint64_t) source->watermark_us);

@@ -129,10 +129,19 @@ static void got (partition_t *self, size_t count) {
     partition_got (self, count);
 }
 
+/* It is tried again in the next turn. */
+static bool lacks_memory (partition_t *self) {
+    if (!self->source->is_short)
+        source_complain (self->source, "cannot read", self->name, ENOMEM);
+    self->source->is_short = true;
+    return false;
+}
+
 /* A followed file stays, for its disk may come back. */
 static bool cannot_read (partition_t *self, int error) {
     source_complain (self->source, "cannot read", self->name, error);
     if (!self->source->follow) {
+        self->source->unread++;
         file_end (self);
         return true;
     }
@@ -144,7 +153,8 @@ static bool cannot_read (partition_t *self, int error) {
 /* True when there may be more at once. */
 static bool read_in_turn (partition_t *self) {
     if (!partition_room (self, READ_MAX))
-        return cannot_read (self, ENOMEM);
+        return lacks_memory (self);
+    self->source->is_short = false;
     ssize_t count = read (self->fd, self->data + self->end, READ_MAX);
     if (count < 0)
         return errno == EINTR || cannot_read (self, errno);

@@ -262,27 +262,39 @@ static bool set_position (partition_t *self, const char *position, size_t size) 
     return true;
 }
 
+/* A chunk is missing: whatever came behind it would make its position pass for read. */
+static void run_short (source_t *self, const char *name, uint32_t size) {
+    lane_log (lane_of (self), 40, "source %.*s: not enough memory for a chunk of %.*s", (int) self->name_size,
+              self->name, (int) size, name);
+    lane_of (self)->is_short = true;
+}
+
 void source_chunk (source_t *self, const letter_t *letter) {
     const char *name = letter->bytes + letter->size;
     if (unlikely (self->ended && lane_of (self)->stopping)) {
         self->refused++; /* its windows are closed already: this, and its position, is the next run's */
         return;
     }
+    if (unlikely (lane_of (self)->is_short))
+        return; /* nothing behind a chunk that is missing */
     if (unlikely (self->ended && self->resumed))
         source_revive (self);
     uint32_t name_size = (uint32_t) letter->partition_size;
     partition_t *partition = partition_find (self, name, name_size);
     if (!partition && !(partition = partition_resume (self, name, name_size)))
         partition = partition_new (self, name, name_size, -1);
+    if (!partition && self->partition_count + self->known_count >= PARTITIONS_MAX) {
+        source_complain (self, "cannot take a chunk of", "a new partition", ENFILE);
+        return; /* counted where it was refused */
+    }
     if (!partition || !partition_room (partition, letter->size)) {
-        source_complain (self, "cannot take a chunk of", "a new partition", ENOMEM);
-        self->refused += partition != NULL; /* else it is counted already */
+        run_short (self, name, name_size);
         return;
     }
     memcpy (partition->data + partition->end, letter->bytes, letter->size);
     partition_got (partition, letter->size);
     if (!set_position (partition, name + letter->partition_size, letter->position_size))
-        source_complain (self, "cannot keep a position of", partition->name, ENOMEM);
+        run_short (self, name, name_size);
     if (partition->ended)
         partition_end (partition);
 }

@@ -1,6 +1,7 @@
 /* fail_nth.c: stands before the C library in a worker and makes the n-th operation of one kind fail, once.
  *
- * FAIL_KIND  write (of regular files), sync, send (on sockets), allocate (by the native lane)
+ * FAIL_KIND  read, write (of regular files), sync, send (on sockets), allocate (by the native lane); only the lane
+ *            reads
  * FAIL_N     which, from 1; 0: none, they are only counted
  * FAIL_MARK  a file that is made when it fails: whoever finds it lets everything pass
  * FAIL_COUNT a file that gets the count when the process ends
@@ -70,6 +71,7 @@ static int is_regular (int fd) {
     if (real == NULL)                                                                                        \
     real = (type) dlsym (RTLD_NEXT, name)
 
+typedef ssize_t (*read_fn) (int, void *, size_t);
 typedef ssize_t (*write_fn) (int, const void *, size_t);
 typedef ssize_t (*pwrite_fn) (int, const void *, size_t, off_t);
 typedef ssize_t (*pwritev_fn) (int, const struct iovec *, int, off_t);
@@ -84,6 +86,20 @@ typedef void *(*calloc_fn) (size_t, size_t);
         errno = code;                                                                                        \
         return value;                                                                                        \
     } while (0)
+
+/* Only the lane's own: the interpreter's are not ours to mend. */
+static int is_lanes (void *caller, const char *what) {
+    Dl_info info;
+    return active && strcmp (kind, what) == 0 && dladdr (caller, &info) && info.dli_fname &&
+           strstr (info.dli_fname, "_native") != NULL;
+}
+
+ssize_t read (int fd, void *bytes, size_t size) {
+    FIND (read_fn, "read");
+    if (is_lanes (__builtin_return_address (0), "read") && is_regular (fd) && fails ("read"))
+        FAIL_WITH (EIO, -1);
+    return real (fd, bytes, size);
+}
 
 ssize_t write (int fd, const void *bytes, size_t size) {
     FIND (write_fn, "write");
@@ -135,23 +151,16 @@ ssize_t send (int fd, const void *bytes, size_t size, int flags) {
     return real (fd, bytes, size, flags);
 }
 
-/* Only the lane's own: the interpreter's are not ours to mend. */
-static int is_lanes (void *caller) {
-    Dl_info info;
-    return active && strcmp (kind, "allocate") == 0 && dladdr (caller, &info) && info.dli_fname &&
-           strstr (info.dli_fname, "_native") != NULL;
-}
-
 void *malloc (size_t size) {
     FIND (malloc_fn, "malloc");
-    if (is_lanes (__builtin_return_address (0)) && fails ("allocate"))
+    if (is_lanes (__builtin_return_address (0), "allocate") && fails ("allocate"))
         FAIL_WITH (ENOMEM, NULL);
     return real (size);
 }
 
 void *realloc (void *old, size_t size) {
     FIND (realloc_fn, "realloc");
-    if (is_lanes (__builtin_return_address (0)) && fails ("allocate"))
+    if (is_lanes (__builtin_return_address (0), "allocate") && fails ("allocate"))
         FAIL_WITH (ENOMEM, NULL);
     return real (old, size);
 }
@@ -171,7 +180,7 @@ void *calloc (size_t count, size_t size) {
         real = (calloc_fn) dlsym (RTLD_NEXT, "calloc");
         finding = 0;
     }
-    if (is_lanes (__builtin_return_address (0)) && fails ("allocate"))
+    if (is_lanes (__builtin_return_address (0), "allocate") && fails ("allocate"))
         FAIL_WITH (ENOMEM, NULL);
     return real (count, size);
 }

@@ -1,6 +1,6 @@
-"""The n-th write, sync, send or allocation of a worker fails: the output is exact all the same, in
-the same run or, where that says why it ends, in the next; nothing hangs, and no user sees a
-traceback.
+"""The n-th read, write, sync, send or allocation of a worker fails: the output is exact all the
+same, in the same run or, where that says why it ends, in the next; nothing hangs, and no user sees
+a traceback.
 
 A few of them each time, the last ones too; every one with BETTONG_SOAK=1.
 """
@@ -74,7 +74,7 @@ def outputs(folder: Path) -> tuple[str, str]:
     return (folder / "out.jsonl").read_text(), (folder / "copy.jsonl").read_text()
 
 
-@pytest.mark.parametrize("kind", ["write", "sync", "send", "allocate"])
+@pytest.mark.parametrize("kind", ["read", "write", "sync", "send", "allocate"])
 def test_the_nth_operation_fails_and_the_output_is_exact(
     kind: str, shim: Path, quick_path: Path
 ) -> None:

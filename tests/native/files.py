@@ -3,10 +3,11 @@ hand."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from msgspec.structs import replace
 
 from appliance.native import lib
 from appliance.worker.cut_form import unpack_cut

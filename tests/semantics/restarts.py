@@ -6,10 +6,10 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import msgpack
+from msgspec.structs import replace
 
 from appliance.plan.logical import Plan
 from appliance.testing import LaneRun, Saved

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import Struct
 
 from appliance.errors import Fault, FlowError
 from appliance.load import load_file
@@ -46,6 +47,8 @@ def shown(one: Fault) -> str:
 
 def bare(value: Any) -> Any:
     """A plan, or a part of one, as plain data without places: two forms of a flow are equal so."""
+    if isinstance(value, Struct):
+        return type(value).__name__, [bare(getattr(value, n)) for n in value.__struct_fields__]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         parts = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         kept = {name: bare(part) for name, part in parts.items() if name not in ("place", "target")}
