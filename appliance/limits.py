@@ -489,3 +489,52 @@ UPGRADE_LOOK_S = 0.5
 
 #: How long `systemctl` may take to accept an order.
 UPGRADE_ORDER_S = 30.0
+
+# ---- doctor ----
+
+#: Below this a disk cannot take a cut and the pages that it frees only later; below the other, an
+#: hour of a busy flow's results does not fit.
+DOCTOR_DISK_FAULT_BYTES = 16 << 20
+DOCTOR_DISK_WARNING_BYTES = 256 << 20
+
+#: Files that must be possible: a store has four, a repair makes a few more.
+DOCTOR_INODE_MIN_COUNT = 100
+
+#: Writes that are synced to see how long it takes, and what is slow: flash that is worn or shared
+#: takes longer than this, and each cut waits for two of them.
+DOCTOR_SYNC_COUNT = 3
+DOCTOR_SYNC_SLOW_S = 0.1
+
+#: What one file unpacks, and as much again.
+DOCTOR_TEMPORARY_MIN_BYTES = 64 << 20
+
+#: Descriptors that one small flow needs, with room for its clients.
+DOCTOR_DESCRIPTOR_MIN_COUNT = 256
+
+#: Supervisor and one worker, without what `settings.memory` bounds.
+DOCTOR_OWN_MEMORY_BYTES = 80 << 20
+
+#: Files and folders that are followed, and sources that follow them, on a usual box.
+DOCTOR_WATCH_MIN_COUNT = 8192
+DOCTOR_WATCHER_MIN_COUNT = 64
+
+#: Files of a data folder whose owners are looked at, and bytes of one file of facts.
+DOCTOR_FILE_MAX_COUNT = 10_000
+DOCTOR_FACT_MAX_BYTES = 1 << 20
+
+#: Results that wait longer than this show that a sink has been away for more than a restart.
+DOCTOR_SPOOL_AGE_S = 600
+
+#: Entries of one list in a finding: the rest is counted.
+DOCTOR_LISTED_MAX_COUNT = 5
+
+#: One file of a support bundle; the newest lines of the log, and how long the program that has them
+#: may take to say them.
+DOCTOR_PART_MAX_BYTES = 2 << 20
+DOCTOR_LOG_MAX_BYTES = 1 << 20
+DOCTOR_LOG_LINE_COUNT = 5000
+DOCTOR_PROGRAM_S = 10.0
+
+#: A secret shorter than this is only taken out where it stands: everywhere else it would take words
+#: apart.
+DOCTOR_SECRET_MIN_COUNT = 4

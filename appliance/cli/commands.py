@@ -20,6 +20,7 @@ COMMANDS = {
     "capture": "Write down what a running flow does, to do it again.",
     "replay": "Do again what was captured, and compare.",
     "send": "Send lines to a flow that acknowledges them.",
+    "doctor": "Look whether this box is fit to run flows, and how they do.",
     "key": "Show the key of this box, and let other boxes in.",
     "status": "Show how a running flow is doing.",
     "install": "Make this program a service of this box.",
@@ -30,8 +31,8 @@ COMMANDS = {
 }
 
 
-#: Modules that cannot be called as their command is.
-_MODULES = {"import": "import_"}
+#: Modules that are not called as their command is.
+_MODULES = {"import": "import_", "doctor": "doctor.command"}
 
 
 class _Commands(click.Group):

@@ -38,16 +38,8 @@ def command(flow: str | None, data: str | None, repair: bool) -> int:
 def _look(folder: Path, repair: bool) -> bool:
     """Print all there is to say of one store; whether it is sound."""
     found = examine(folder)
-    damage = list(found.damage)
-    records: dict[str, FlowRecord] = {}
-    for flow in found.flows:
-        try:
-            if flow.record is not None:
-                records[flow.name] = FlowRecord.unpack(flow.record)
-        except RecordNewer as error:
-            damage.append(Damage("copy", str(error), flow=flow.name))
-        except RecordUnreadable as error:
-            damage.append(Damage("record", str(error), flow=flow.name))
+    records, unreadable = read_records(found)
+    damage = [*found.damage, *unreadable]
     print("\n".join(_contents(folder, found, records)))
     for one in damage:
         print(f"  damaged: {words(one)}")
@@ -61,6 +53,21 @@ def _look(folder: Path, repair: bool) -> bool:
     else:
         print("  sound: every checksum, directory and sequence is as it was written")
     return not damage and not known
+
+
+def read_records(found: Examined) -> tuple[dict[str, FlowRecord], list[Damage]]:
+    """The records of the flows that have one, and what is wrong with those that cannot be read."""
+    records: dict[str, FlowRecord] = {}
+    damage = []
+    for flow in found.flows:
+        try:
+            if flow.record is not None:
+                records[flow.name] = FlowRecord.unpack(flow.record)
+        except RecordNewer as error:
+            damage.append(Damage("copy", str(error), flow=flow.name))
+        except RecordUnreadable as error:
+            damage.append(Damage("record", str(error), flow=flow.name))
+    return records, damage
 
 
 def _repair(folder: Path) -> None:

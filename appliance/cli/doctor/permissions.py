@@ -1,0 +1,87 @@
+"""Who may do what with the data folder and the flow files."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+from appliance.cli.doctor.facts import existing
+from appliance.cli.doctor.finding import Finding, fault, ok, warning
+from appliance.limits import DOCTOR_FILE_MAX_COUNT
+
+GROUP = "permissions"
+
+
+def check_permissions(folder: Path, flows: Sequence[str] = ()) -> list[Finding]:
+    """The data folder, what is in it, and the flow files."""
+    return [*check_folder(folder), *(check_flow(Path(flow)) for flow in flows)]
+
+
+def check_folder(folder: Path) -> list[Finding]:
+    """Its owner, its mode, and that all in it is its owner's."""
+    if not os.path.lexists(folder):
+        return [_check_parent(folder)]
+    if not folder.is_dir():
+        remedy = "name a folder with --data"
+        return [fault(GROUP, "data folder", f"{folder} is a file", remedy)]
+    about = folder.stat()
+    owner = user_name(about.st_uid)
+    mode = stat.S_IMODE(about.st_mode)
+    found = f"{folder} is {owner}'s, mode {mode:03o}"
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        remedy = f"run as {owner} (`sudo -u {owner} bettong …`)"
+        return [fault(GROUP, "data folder", f"{found}: we may not use it", remedy)]
+    if mode & 0o077:
+        remedy = f"chmod 700 {folder}"
+        return [warning(GROUP, "data folder", f"{found}: others may see in", remedy)]
+    return [ok(GROUP, "data folder", found), _check_owners(folder, about.st_uid, owner)]
+
+
+def _check_parent(folder: Path) -> Finding:
+    parent = existing(folder)
+    if os.access(parent, os.W_OK | os.X_OK):
+        return ok(GROUP, "data folder", f"{folder} is not there yet; it can be made")
+    remedy = f"make it as root, and give it to who runs the flows: `chown USER {folder}`"
+    return fault(GROUP, "data folder", f"{folder} cannot be made: {parent} is not ours", remedy)
+
+
+def _check_owners(folder: Path, uid: int, owner: str) -> Finding:
+    """A run as root leaves files that the service cannot open."""
+    for path in islice(_inside(folder), DOCTOR_FILE_MAX_COUNT):
+        try:
+            found = path.lstat().st_uid
+        except FileNotFoundError:  # a running flow has just removed it
+            continue
+        if found != uid:
+            text = f"{path} is {user_name(found)}'s, the folder {owner}'s"
+            return fault(GROUP, "data files", text, f"`chown -R {owner} {folder}`, as root")
+    return ok(GROUP, "data files", f"all {owner}'s")
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    for top, folders, files in os.walk(folder):
+        for name in sorted([*folders, *files]):
+            yield Path(top, name)
+
+
+def check_flow(path: Path) -> Finding:
+    """Whether a flow file can be read."""
+    subject = f"flow {path.name}"
+    if not path.exists():
+        return fault(GROUP, subject, f"there is no {path}", "name the flow file or its folder")
+    if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):
+        remedy = f"`chmod a+r {path}`, or give it to who runs the flow"
+        return fault(GROUP, subject, f"{path} cannot be read", remedy)
+    return ok(GROUP, subject, f"{path} can be read")
+
+
+def user_name(uid: int) -> str:
+    """A user's name, else their number."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
