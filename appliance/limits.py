@@ -77,6 +77,19 @@ CHANNEL_GONE_S = 5.0
 #: Events that killed a worker are remembered for its next starts; beyond this the oldest goes.
 SET_ASIDE_MAX_COUNT = 256
 
+#: How long telling the service manager may hold up the supervisor: it reads at once, or never.
+NOTIFY_WAIT_S = 1.0
+
+#: How long workers have to say whether they could go on with changed flows.
+RELOAD_ANSWER_S = 10.0
+
+#: How long `bettong reload` waits: a check, a stop, a start, and the way back are far below.
+RELOAD_TIMEOUT_S = 600.0
+
+#: The text of all flow files of a run, in bytes, that is kept for workers that start again; it
+#: travels in one message to them. Of more than this, each start reads the files anew.
+FLOW_TEXTS_MAX_BYTES = 1 << 20
+
 #: The progress line of a bounded run is written so often.
 PROGRESS_EVERY_S = 0.5
 

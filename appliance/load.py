@@ -30,19 +30,27 @@ _TOML_PLACE = re.compile(r"\s*\(at (?:line (\d+), column (\d+)|end of document)\
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::(-|\?)([^}]*))?\}")
 
 
-def load(paths: Sequence[Path], environ: Mapping[str, str] = os.environ) -> list[Plan]:
+#: The flow files of a run by path, with their text; None for a Python file.
+Texts = dict[str, str | None]
+
+
+def load(
+    paths: Sequence[Path],
+    environ: Mapping[str, str] = os.environ,
+    texts: Texts | None = None,
+) -> list[Plan]:
     """The plans of files and folders, in the order given; in a folder the `*.toml`, by name.
+    `texts`: what is in it is not read again, and what is read is put there.
 
     Raises FlowError with all faults of all files."""
+    texts = {} if texts is None else texts
     plans: list[Plan] = []
     faults: list[Fault] = []
     for path in paths:
         try:
             for file in _files(path):
                 try:
-                    plans += (
-                        load_module(file) if file.suffix == ".py" else [load_file(file, environ)]
-                    )
+                    plans += _load_one(file, environ, texts)
                 except FlowError as error:
                     faults += error.faults
         except FlowError as error:
@@ -57,9 +65,20 @@ def load(paths: Sequence[Path], environ: Mapping[str, str] = os.environ) -> list
     return plans
 
 
-def load_file(path: Path, environ: Mapping[str, str] = os.environ) -> Plan:
-    """The plan of one TOML flow file. Raises FlowError with all its faults, by line."""
-    document, locator = read_document(path)
+def _load_one(path: Path, environ: Mapping[str, str], texts: Texts) -> list[Plan]:
+    if path.suffix == ".py":
+        texts[str(path)] = None
+        return load_module(path)
+    text = texts.get(str(path))
+    if text is None:
+        text = texts[str(path)] = _read(path)
+    return [load_file(path, environ, text)]
+
+
+def load_file(path: Path, environ: Mapping[str, str] = os.environ, text: str | None = None) -> Plan:
+    """The plan of one TOML flow file, or of `text` in its place. Raises FlowError with all its
+    faults, by line."""
+    document, locator = read_document(path, text)
     faults: list[Fault] = []
     replaced = _Environment(environ, locator, faults).table(document, ())
     base = str(path.resolve().parent)
@@ -74,9 +93,10 @@ def load_file(path: Path, environ: Mapping[str, str] = os.environ) -> Plan:
     return reading.plan
 
 
-def read_document(path: Path) -> tuple[dict[str, object], TomlLocator]:
-    """A TOML document and where everything in it stands. Raises FlowError when it is none."""
-    document, places = _parse(path, _read(path))
+def read_document(path: Path, text: str | None = None) -> tuple[dict[str, object], TomlLocator]:
+    """A TOML document, or `text` in its place, and where everything in it stands. Raises FlowError
+    when it is none."""
+    document, places = _parse(path, _read(path) if text is None else text)
     return document, TomlLocator(str(path), places)
 
 

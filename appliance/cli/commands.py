@@ -13,6 +13,7 @@ COMMANDS = {
     "check": "Find every fault of flow files at once.",
     "explain": "Show what would run, where, and with which guarantees.",
     "list": "List connectors, functions and aggregates.",
+    "reload": "Let a running flow go on as its file says now.",
     "drain": "Deliver everything a running flow holds, and end it.",
     "fsck": "Verify and explain what a data folder holds, and repair it.",
     "export": "Write the state of a node into one file.",

@@ -239,14 +239,15 @@ class Store:
     def steps(self, flow: str) -> list[StepInfo]:
         """The steps of which rows are stored, by name. A step all of whose rows have been deleted
         is among them until its last tombstone is merged."""
-        entry = self._contents.entries.get(flow)
-        if entry is None:
-            return []
-        found = {
-            part.step: part.kind
-            for shard in range(SHARD_COUNT)
-            for _, _, part in places(self._contents.index, entry, shard)
-        }
+        with self._state:
+            entry = self._contents.entries.get(flow)
+            if entry is None:
+                return []
+            found = {
+                part.step: part.kind
+                for shard in range(SHARD_COUNT)
+                for _, _, part in places(self._contents.index, entry, shard)
+            }
         return [StepInfo(step, kind) for step, kind in sorted(found.items())]
 
     def rows(self, flow: str) -> Iterator[ShardRows]:

@@ -1,17 +1,19 @@
-"""The admin socket: JSON lines on a Unix socket in the data folder. It answers `status`, and takes
-`drain`: then the run ends when everything is delivered, and with it the connection.
+"""The admin socket: JSON lines on a Unix socket in the data folder. It answers `status` and
+`reload`, and takes `drain`: then the run ends when everything is delivered, and with it the
+connection.
 """
 
 from __future__ import annotations
 
 import select
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from appliance import clock
-from appliance.limits import ADMIN_CLIENT_MAX_COUNT, STATUS_TIMEOUT_S
+from appliance.errors import EXIT_FAILED
+from appliance.limits import ADMIN_CLIENT_MAX_COUNT, RELOAD_TIMEOUT_S, STATUS_TIMEOUT_S
 from appliance.supervisor import folder
 from appliance.worker.control import Channel, ChannelClosed
 
@@ -25,11 +27,14 @@ class Admin:
         wants_status: Callable[[], None],
         wants_drain: Callable[[bool], None] = lambda close: None,
         wants_capture: Callable[[dict[str, Any]], str] = lambda message: "",
+        wants_reload: Callable[[dict[str, Any]], str] = lambda message: "",
     ) -> None:
         self._listener = listener
         self._wants_status = wants_status
         self._wants_drain = wants_drain
         self._wants_capture = wants_capture
+        self._wants_reload = wants_reload
+        self._reloading: Channel | None = None  # who has asked for the reload under way
         self._capturing: Channel | None = None  # who has asked for the capture under way
         self._clients: list[Channel] = []
         self._asking: list[Channel] = []  # those that wait for a status
@@ -60,12 +65,30 @@ class Admin:
                     self._wants_status()
                 elif message["kind"] == "drain":
                     self._wants_drain(message.get("close") is True)
+                elif message["kind"] == "reload":
+                    self._reload(client, message)
                 elif message["kind"] == "capture":
                     self._capture(client, message)
                 else:
                     client.send("error", text=f"unknown question {message['kind']!r}")
         except ChannelClosed:
             self.forget(client)
+
+    def _reload(self, client: Channel, message: dict[str, Any]) -> None:
+        refused = self._wants_reload(message)
+        if refused:
+            client.send("reload", code=EXIT_FAILED, text=refused)
+        else:
+            self._reloading = client
+
+    def answer_reload(self, code: int, text: str) -> None:
+        """Tell who has asked how it ended."""
+        client, self._reloading = self._reloading, None
+        if client is not None:
+            try:
+                client.send("reload", code=code, text=text)
+            except ChannelClosed:
+                return  # it has gone; `serve` reads its end
 
     def _capture(self, client: Channel, message: dict[str, Any]) -> None:
         fields: dict[str, Any] = {
@@ -110,6 +133,8 @@ class Admin:
         """A client has gone."""
         self._clients.remove(client)
         self._asking = [other for other in self._asking if other is not client]
+        if client is self._reloading:
+            self._reloading = None
         if client is self._capturing:
             self._capturing = None
             self._wants_capture({})  # nobody would end it
@@ -145,6 +170,28 @@ def drain(path: Path, close: bool, timeout_s: float | None) -> bool | None:
         channel.close()
 
 
+def reload(
+    path: Path, drop_state: Sequence[str] = (), drop_spool: Sequence[str] = ()
+) -> tuple[int, str] | None:
+    """Ask what runs with this data folder to read its flow files again; an exit code and what stood
+    in the way. None: nothing runs.
+    """
+    connection = folder.connect(path)
+    if connection is None:
+        return None
+    channel = Channel(connection)
+    try:
+        channel.send("reload", drop_state=list(drop_state), drop_spool=list(drop_spool))
+        answer = _first(channel, "reload", clock.monotonic_s() + RELOAD_TIMEOUT_S)
+    except ChannelClosed:
+        return EXIT_FAILED, "the run has ended"
+    finally:
+        channel.close()
+    if answer is None:
+        return EXIT_FAILED, "the reload takes too long; the log says how it goes on"
+    return int(answer["code"]), str(answer["text"])
+
+
 def ask_status(path: Path) -> dict[str, Any] | None:
     """The status of what runs with this data folder; None when nothing does or answers."""
     connection = folder.connect(path)
@@ -153,21 +200,25 @@ def ask_status(path: Path) -> dict[str, Any] | None:
     channel = Channel(connection)
     try:
         channel.send("status")
-        return _first_status(channel, clock.monotonic_s() + 2 * STATUS_TIMEOUT_S)
+        answer = _first(channel, "status", clock.monotonic_s() + 2 * STATUS_TIMEOUT_S)
     except ChannelClosed:
         return None
     finally:
         channel.close()
+    if answer is None:
+        return None
+    status = answer["status"]
+    assert isinstance(status, dict)
+    return status
 
 
-def _first_status(channel: Channel, until_s: float) -> dict[str, Any] | None:
+def _first(channel: Channel, kind: str, until_s: float) -> dict[str, Any] | None:
+    """The first message of this kind; None when none comes in time."""
     poll = select.poll()
     poll.register(channel.fileno(), select.POLLIN)
     while (left_s := until_s - clock.monotonic_s()) > 0:
         poll.poll(left_s * 1000)
         for message in channel.receive():
-            if message["kind"] == "status":
-                status = message["status"]
-                assert isinstance(status, dict)
-                return status
+            if message["kind"] == kind:
+                return message
     return None

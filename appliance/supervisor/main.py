@@ -20,12 +20,13 @@ from appliance.logs import INFO, Logger
 from appliance.metrics.status import document
 from appliance.supervisor.admin import Admin
 from appliance.supervisor.folder import DataFolder, data_folder
+from appliance.supervisor.notify import Notifier
 from appliance.supervisor.progress import Progress
+from appliance.supervisor.reload import Reload
 from appliance.supervisor.slot import Slot
-from appliance.worker.job import SHARED, Job, own_store
+from appliance.supervisor.workers import Workers, end_children
+from appliance.worker.job import Job
 from appliance.worker.stores import STATE
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,13 @@ class Supervisor:
         self._begun_s = clock.monotonic_s()
         self._folder = _open_folder(options)
         self._admin = Admin(
-            self._folder.listen(), self._wants_status, self._drain, self._wants_capture
+            self._folder.listen(),
+            self._wants_status,
+            self._drain,
+            self._wants_capture,
+            self._wants_reload,
         )
+        self._manager = Notifier(os.environ, log)
         self._output = os.pipe2(os.O_CLOEXEC) if options.on_output is not None else None
         job = Job(
             paths=options.paths,
@@ -84,7 +90,10 @@ class Supervisor:
             accept_damage=options.accept_damage,
         )
         self._job = job
-        self._slots = [self._slot("shared", job)]
+        self._workers = self._make_workers(job)
+        self._reload: Reload | None = None
+        self._reload_again = False  # asked for while one was under way
+        self._hangup_reloads = not job.once and not job.fresh and not _has_terminal()
         self._progress = Progress(2, self._begun_s) if options.progress else None
         self._progress_at_s = self._begun_s + PROGRESS_EVERY_S
         self._stop_seen_s: float | None = None
@@ -92,23 +101,33 @@ class Supervisor:
         self._status_number = 0
         self._status_by_s: float | None = None  # a status is being gathered until then
 
-    def _slot(self, name: str, job: Job) -> Slot:
-        folder = SHARED if not job.only else own_store(name)
-        job = replace(job, store=str(self._folder.path / STATE / folder))
-        return Slot(name, job, self._log, self._output[1] if self._output else None)
+    def _make_workers(self, job: Job, patient: bool = False) -> Workers:
+        stdout_fd = self._output[1] if self._output else None
+        return Workers(job, self._folder.path / STATE, self._log, stdout_fd, patient=patient)
+
+    @property
+    def _slots(self) -> list[Slot]:
+        return self._workers.slots
+
+    @property
+    def _all_slots(self) -> list[Slot]:
+        """With the one that checks changed flows."""
+        return self._slots + ([self._reload.check] if self._reload is not None else [])
 
     def run(self) -> Outcome:
         """Run until all workers have finished, or were stopped by a signal."""
         wake, wake_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        before = {number: signal.signal(number, lambda *_: None) for number in _SIGNALS}
+        before = {number: signal.signal(number, lambda *_: None) for number in _signals()}
         old_wakeup = signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
         try:
-            self._slots[0].start(clock.monotonic_s())
-            while not all(slot.finished for slot in self._slots):
+            self._manager.status("starting")
+            self._workers.start(clock.monotonic_s())
+            while not self._is_over():
                 self._turn(wake)
+            self._manager.stopping()
             return self._outcome()
         finally:
-            self._end_children()
+            end_children(self._all_slots)
             signal.set_wakeup_fd(old_wakeup)
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -121,6 +140,11 @@ class Supervisor:
 
     # ---- the loop ----
 
+    def _is_over(self) -> bool:
+        if self._reload is not None and self._reload.replaces:
+            return False
+        return self._workers.finished
+
     def _turn(self, wake: int) -> None:
         """Wait for something, deal with it, then look at everything that depends on time."""
         handlers: dict[int, Callable[[], None]] = {wake: lambda: self._hear_signals(wake)}
@@ -130,20 +154,23 @@ class Supervisor:
         for fd, _ in poll.poll(self._patience_s() * 1000):
             handlers[fd]()
         now_s = clock.monotonic_s()
-        for slot in self._slots:
+        for slot in self._all_slots:
             slot.tick(now_s)
-        self._start_own(now_s)
+        if self._stop_seen_s is None:
+            self._workers.start_own(now_s)
+        self._go_on_reloading(now_s)
         self._finish_status(now_s)
         self._tell_captures()
         self._show_progress(now_s)
         over_s = self._options.seconds
         if over_s is not None and now_s - self._begun_s >= over_s and self._stop_seen_s is None:
             self._stop(now_s)
-        if any(slot.finished and slot.failure_text for slot in self._slots):
+        if self._workers.failed and not (self._reload is not None and self._reload.replaces):
             self._stop(now_s)  # what cannot start takes the rest along: the run is one thing
+        self._tell_manager(now_s)
 
     def _register(self, poll: select.poll, handlers: dict[int, Callable[[], None]]) -> None:
-        for slot in self._slots:
+        for slot in self._all_slots:
             if slot.listens and slot.child is not None:
                 channel = slot.child.channel
                 _watch(poll, channel.fileno(), channel.wants_to_write)
@@ -162,7 +189,9 @@ class Supervisor:
         """How long to wait at most: a look at the pages, or the next deadline."""
         now_s = clock.monotonic_s()
         moments = [now_s + WATCH_EVERY_S]
-        moments += [at_s for slot in self._slots if (at_s := slot.next_s()) is not None]
+        moments += [at_s for slot in self._all_slots if (at_s := slot.next_s()) is not None]
+        if (beat_s := self._manager.next_s()) is not None:
+            moments.append(beat_s)
         if self._status_by_s is not None:
             moments.append(self._status_by_s)
         if self._options.seconds is not None and self._stop_seen_s is None:
@@ -175,22 +204,24 @@ class Supervisor:
         for number in os.read(wake, 4096):
             if number == signal.SIGCHLD:
                 continue
-            if self._stop_seen_s is None:
+            if number == signal.SIGHUP and self._hangup_reloads:
+                self._hear_reload()
+            elif self._stop_seen_s is None:
                 self._interrupted = True
                 self._log.info("stopping", signal=signal.Signals(number).name)
                 self._stop(now_s)
             elif now_s - self._stop_seen_s >= SIGNAL_AGAIN_S:
                 self._log.warning("aborting", signal=signal.Signals(number).name)
-                for slot in self._slots:
-                    slot.abort()
-        for slot in self._slots:
+                self._workers.abort()
+        for slot in self._all_slots:
             slot.reap(now_s)
 
     def _stop(self, now_s: float) -> None:
         if self._stop_seen_s is None:
             self._stop_seen_s = now_s
-        for slot in self._slots:
-            slot.stop(now_s)
+            self._manager.stopping()
+        self._cancel_reload(now_s)
+        self._workers.stop(now_s)
 
     def _drain(self, close: bool) -> None:
         """Somebody asks: stop reading; end when everything is delivered, however long it takes."""
@@ -198,25 +229,75 @@ class Supervisor:
         now_s = clock.monotonic_s()
         if self._stop_seen_s is None:
             self._stop_seen_s = now_s
-        for slot in self._slots:
-            slot.stop(now_s, drain=True, close=close)
+        # The service manager is not told before the end: it would give this half a minute.
+        self._manager.status("draining")
+        self._cancel_reload(now_s)
+        self._workers.stop(now_s, drain=True, close=close)
 
-    def _start_own(self, now_s: float) -> None:
-        """Flows that asked for a worker of their own get one, as soon as they are known."""
-        known = {slot.name for slot in self._slots}
-        for name in self._slots[0].own_flows:
-            if name not in known and self._stop_seen_s is None:
-                slot = self._slot(name, _only(self._job, name))
-                self._slots.append(slot)
-                slot.start(now_s)
+    # ---- reload, and the service manager ----
 
-    def _end_children(self) -> None:
-        """Nothing is left behind, whatever went wrong."""
+    def _hear_reload(self) -> None:
+        """SIGHUP; while a reload is under way the files may have changed since it read them."""
+        if self._reload is not None:
+            self._reload_again = True
+            return
+        refused = self._wants_reload({})
+        if refused:
+            self._log.error("reload refused", reason=refused)
+
+    def _wants_reload(self, message: dict[str, Any]) -> str:
+        """Begin a reload; why not, otherwise."""
+        if self._job.once or self._job.fresh:
+            return "a run to an end is not reloaded"
+        if self._stop_seen_s is not None:
+            return "the run is stopping"
+        if self._reload is not None:
+            return "a reload is under way"
+        if self._workers.starting:
+            return "a worker is still starting; try again"
+        now_s = clock.monotonic_s()
+        job = replace(self._job, drop_state=_names(message, "drop_state"))
+        job = replace(job, drop_spool=_names(message, "drop_spool"))
+        self._manager.reloading(clock.monotonic_ns())
+        self._reload = Reload(self._workers, job, self._make_workers, self._log, now_s)
+        return ""
+
+    def _go_on_reloading(self, now_s: float) -> None:
+        reload = self._reload
+        if reload is None:
+            return
+        reload.turn(now_s)
+        self._workers = reload.workers
+        if reload.result is not None and reload.check.finished:
+            self._reload = None
+            self._admin.answer_reload(reload.result.code, reload.result.text)
+            if self._reload_again and self._stop_seen_s is None:
+                self._reload_again = False
+                self._hear_reload()
+
+    def _cancel_reload(self, now_s: float) -> None:
+        if self._reload is not None:
+            self._reload.cancel(now_s)
+
+    def _tell_manager(self, now_s: float) -> None:
+        """What a service manager wants to know of this turn."""
+        if self._stop_seen_s is None and self._reload is None and self._workers.ready:
+            self._manager.ready()
+        if self._manager.is_wanted and self._stop_seen_s is None:
+            self._manager.status(self._words())
+        self._manager.beat(now_s, self._workers.progressing)
+
+    def _words(self) -> str:
+        """How the run is, in a line."""
+        if self._reload is not None:
+            return "reloading"
         for slot in self._slots:
-            slot.abort()
-            if slot.child is not None:
-                os.waitpid(slot.child.pid, 0)
-                slot.child.close()
+            if slot.state == "waiting":
+                return f"worker {slot.name} has died and is started again"
+        if self._workers.starting:
+            return "starting"
+        flows = [name for slot in self._slots if slot.child for name in slot.child.flows]
+        return f"running {', '.join(flows)}"
 
     # ---- output, status, progress ----
 
@@ -263,7 +344,9 @@ class Supervisor:
 
     def _status(self) -> dict[str, Any]:
         state = "stopping" if self._stop_seen_s is not None else "running"
-        if any(slot.state in ("starting", "waiting") for slot in self._slots):
+        if self._reload is not None:
+            state = "reloading"
+        elif self._workers.starting:
             state = "starting"
         replies = [slot.reply for slot in self._slots if slot.reply is not None]
         found = document(state, [slot.describe() for slot in self._slots], replies)
@@ -275,7 +358,7 @@ class Supervisor:
     def _show_progress(self, now_s: float) -> None:
         if self._progress is None:
             return
-        if any(slot.state in ("starting", "waiting") for slot in self._slots):
+        if self._workers.starting:
             # The next words are a worker's, which knows nothing of our line.
             self._progress.hide()
             self._progress_at_s = now_s + PROGRESS_EVERY_S
@@ -319,8 +402,26 @@ def _watch(poll: select.poll, fd: int, writing: bool) -> None:
     poll.register(fd, select.POLLIN | (select.POLLOUT if writing else 0))
 
 
-def _only(job: Job, flow: str) -> Job:
-    return replace(job, only=(flow,))
+def _signals() -> tuple[signal.Signals, ...]:
+    """Those that mean something. Under `nohup` SIGHUP is ignored, and stays so."""
+    always = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)
+    is_ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    return always if is_ignored else (*always, signal.SIGHUP)
+
+
+def _has_terminal() -> bool:
+    """Whether a terminal controls us: SIGHUP then says that it has gone, otherwise "reload"."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
+
+
+def _names(message: dict[str, Any], key: str) -> tuple[str, ...]:
+    """A list of names in what a client has sent."""
+    given = message.get(key)
+    return tuple(map(str, given)) if isinstance(given, list) else ()
 
 
 def _is_fresh(options: RunOptions) -> bool:

@@ -25,17 +25,30 @@ from appliance.worker.job import Job, SetAside
 class Slot:
     """One worker's place. Driven by the supervisor's loop; all times are monotonic seconds."""
 
-    def __init__(self, name: str, job: Job, log: Logger, stdout_fd: int | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        job: Job,
+        log: Logger,
+        stdout_fd: int | None = None,
+        *,
+        patient: bool = False,
+    ) -> None:
+        """`patient`: it is tried again even when the first start fails."""
         self.name = name
         self.state = "starting"
         self.code = EXIT_DONE  # once finished
         self.failure_text = ""  # why it cannot run, once finished
+        self.faults: list[str] = []  # of flow files, when that is why
+        self.job = job
+        self.checked: dict[str, dict[str, str]] | None = None  # what a job that checks has found
+        self.misfits: list[str] | None = None  # what speaks against changed flows, once answered
         self.own_flows: list[str] = []  # flows that asked for a worker of their own
         self.reply: dict[str, Any] | None = None  # the last status
         self.sources_ended = False  # it ended by itself, or there was nothing to run
         self.policy = RestartPolicy()
         self.child: Child | None = None
-        self._job = job
+        self._is_patient = patient
         self._log = log
         self._stdout_fd = stdout_fd
         self.captures: list[dict[str, Any]] = []  # what its worker says of a capture, not passed on
@@ -52,6 +65,17 @@ class Slot:
         return self.state == "finished"
 
     @property
+    def runs(self) -> bool:
+        """Whether its sources are open and its state is restored."""
+        return self.state == "running"
+
+    @property
+    def progresses(self) -> bool:
+        """Whether it runs and was not found standing still."""
+        child = self.child
+        return self.runs and child is not None and not child.kill_reason and self._gone_s is None
+
+    @property
     def listens(self) -> bool:
         """Whether there is a channel to poll."""
         return self.child is not None and self._gone_s is None
@@ -66,12 +90,12 @@ class Slot:
             self.child = Child(self._stdout_fd)
         except OSError as error:
             text = f"cannot start a worker: {error.strerror}"
-            if self._was_ready:
+            if self._was_ready or self._is_patient:
                 self._wait(text, now_s)
             else:
                 self._finish(EXIT_ENVIRONMENT, text)
             return
-        job = replace(self._job, restart=self._was_ready, set_aside=tuple(self._asides))
+        job = replace(self.job, restart=self._was_ready, set_aside=tuple(self._asides))
         self._say("job", **job.pack())
         # This worker puts out what does not come again; the rest comes again after every start.
         self._asides = [aside for aside in self._asides if not aside.raw]
@@ -105,6 +129,12 @@ class Slot:
             return False
         self._say("status", id=number)
         return True
+
+    def ask_fit(self, **wanted: Any) -> None:
+        """Ask whether changed flows could go on from its state; `misfits` is the answer."""
+        self.misfits = None
+        if self.runs and self.listens:
+            self._say("fit", **wanted)
 
     def capture(self, message: dict[str, Any]) -> bool:
         """Pass on what is asked about a capture; False when there is nobody to answer."""
@@ -140,6 +170,13 @@ class Slot:
             child.flows = [flow["name"] for flow in message["flows"]]
             child.watch = Watch([flow["step_timeout_us"] / 1e6 for flow in message["flows"]])
             self.own_flows = message["own"]
+            if message["texts"]:  # another start runs the same, whatever the files say then
+                paths = tuple(message["texts"])
+                self.job = replace(self.job, paths=paths, texts=message["texts"])
+        elif kind == "checked":
+            self.checked = message["flows"]
+        elif kind == "fit":
+            self.misfits = message["misfits"]
         elif kind == "ready":
             self.state = "running"
             self._was_ready = True
@@ -149,6 +186,7 @@ class Slot:
                 self._deadline_s = None
         elif kind == "failed":
             child.failure = (message["code"], message["text"])
+            self.faults = message.get("faults", [])
         elif kind == "status":
             self.reply = message
         elif kind == "capture":
@@ -208,9 +246,9 @@ class Slot:
     def _decide(self, child: Child, code: int, now_s: float) -> None:
         if child.ended:
             self._finish(code if code >= 0 else EXIT_FAILED)
-        elif child.failure is not None and not self._was_ready:
+        elif child.failure is not None and not self._goes_on():
             self._finish(*child.failure)
-        elif self._stopping or not self._was_ready:
+        elif self._stopping or not self._goes_on():
             reason = child.kill_reason or death_words(code)
             stage = "stopping" if self._stopping else "starting"
             text = "" if reason == "aborted" else f"the worker died while {stage}: {reason}"
@@ -218,6 +256,10 @@ class Slot:
         else:
             reason = child.failure[1] if child.failure is not None else child.kill_reason
             self._wait(reason or death_words(code), now_s)
+
+    def _goes_on(self) -> bool:
+        """Whether its death is no reason to give it up."""
+        return self._was_ready or (self._is_patient and not self._stopping)
 
     def _wait(self, reason: str, now_s: float) -> None:
         """Start again after a while."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ class Captures:
                 index,
                 flow,
                 Program(flow.open.document, []).pack(),
-                flow_files(self._job.paths),
+                flow_files(self._job.paths, self._job.texts),
                 self._lane,
                 self._store,
                 self._committer,
@@ -93,12 +93,16 @@ class Captures:
         self._wake()
 
 
-def flow_files(paths: Sequence[str]) -> dict[str, bytes]:
-    """The flow files that these paths name, by absolute path; what is too large stays away."""
+def flow_files(paths: Sequence[str], texts: Mapping[str, str | None]) -> dict[str, bytes]:
+    """The flow files that these paths name, by absolute path, as they were read; what is too large
+    stays away."""
     found = {}
     for given in map(Path, paths):
         files = sorted(given.glob("*.toml")) if given.is_dir() else [given]
         for path in files:
-            if path.stat().st_size <= CAPTURE_FILE_MAX_BYTES:
+            text = texts.get(str(path))
+            if text is not None:
+                found[str(path.absolute())] = text.encode()
+            elif path.stat().st_size <= CAPTURE_FILE_MAX_BYTES:
                 found[str(path.absolute())] = path.read_bytes()
     return found

@@ -1,9 +1,10 @@
 """The channel between supervisor and worker: one JSON object a line, both ways, over a socket pair.
 
-Supervisor to worker: `job` (first, once), `status` (id), `stop`. Worker to supervisor: `loaded`
-(flows), `ready`, `status` (id, …), `failed` (code, text), `ended` (result, metrics). Neither
-side ever waits for the other: what cannot be sent at once is kept, within a bound, and goes out
-when the socket has room.
+Supervisor to worker: `job` (first, once), `status` (id), `capture`, `fit` (flows), `stop`. Worker
+to supervisor: `loaded` (flows, texts), `checked` (flows), `ready`, `status` (id, …), `capture`,
+`fit` (misfits), `failed` (code, text, faults), `ended` (result, metrics). Neither side ever waits
+for the other: what cannot be sent at once is kept, within a bound, and goes out when the socket has
+room.
 """
 
 from __future__ import annotations

@@ -52,6 +52,9 @@ class Job:
     drop_state: tuple[str, ...] = ()  # steps and sources whose changed or stale state may go
     drop_spool: tuple[str, ...] = ()  # sinks whose undelivered results may go
     accept_damage: bool = False  # go on although something of the state was lost
+    check: bool = False  # only load everything, and say what would run
+    # The flow files as they were first read: what runs changes only by a reload. None for Python.
+    texts: dict[str, str | None] = field(default_factory=dict)
 
     def pack(self) -> dict[str, Any]:
         """As it travels over the control channel."""

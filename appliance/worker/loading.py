@@ -8,13 +8,13 @@ from typing import Any
 
 from msgspec import Struct
 
-from appliance.load import load
+from appliance.load import Texts, load
 from appliance.plan.logical import Plan
 from appliance.plan.program import Program, compile_plan
 from appliance.worker import opening
 from appliance.worker.job import Job, SetAside
 from appliance.worker.lane import Lane
-from appliance.worker.opening import OpenFlow
+from appliance.worker.opening import OpenEnd, OpenFlow
 
 
 class LoadedFlow(Struct, frozen=True):
@@ -37,42 +37,78 @@ class LoadedFlow(Struct, frozen=True):
         return None
 
 
-def load_plans(job: Job) -> tuple[list[Plan], list[Plan]]:
-    """The plans this worker runs, and those that ask for a worker of their own.
+class _PreparedFlow(Struct, frozen=True):
+    """A flow of which everything is made that touches nothing outside."""
+
+    plan: Plan
+    sources: list[Any]  # connectors, not open
+    program: Program
+    functions: list[dict[str, Any]]
+
+
+def load_plans(job: Job) -> tuple[list[Plan], list[Plan], Texts]:
+    """The plans this worker runs, those that ask for a worker of their own, and the files' texts.
 
     FlowError holds all faults of all files.
     """
-    plans = load([Path(path) for path in job.paths])
+    texts = dict(job.texts)
+    plans = load([Path(path) for path in job.paths], texts=texts)
     if job.only:
-        return [plan for plan in plans if plan.name in job.only], []
+        return [plan for plan in plans if plan.name in job.only], [], texts
     own = [plan for plan in plans if plan.settings.worker == "own"]
     shared = [plan for plan in plans if plan.settings.worker != "own"]
-    return shared, own
+    return shared, own, texts
 
 
-def open_flows(job: Job, plans: list[Plan], lane: Lane) -> list[LoadedFlow]:
-    """Compile, open and load. FlowError, UsageError or EnvironmentFailure: nothing is left open."""
+def check_flows(job: Job, plans: list[Plan]) -> dict[str, dict[str, str]]:
+    """Everything that starting these flows does before it touches anything outside; the signatures
+    of their state, by flow. FlowError or UsageError."""
+    from appliance.worker.settling import signatures
+
+    found = {}
+    for one in _prepare(job, plans):
+        opening.make_sinks(one.plan)
+        ends = zip(one.plan.sources.values(), one.sources, strict=True)
+        sources = [
+            OpenEnd(one.plan.name, source.name, index, source.connector, connector, None)
+            for index, (source, connector) in enumerate(ends)
+        ]
+        unopened = OpenFlow(one.plan, one.program.document, sources)
+        found[one.plan.name] = signatures(LoadedFlow(unopened, one.functions))
+    return found
+
+
+def _prepare(job: Job, plans: list[Plan]) -> list[_PreparedFlow]:
+    """All user code is loaded before anything outside is touched: a fault in it leaves no trace."""
     plans = [_with_options(plan, job.options) for plan in plans]
     made = [(plan, opening.make_sources(plan)) for plan in plans]
     opening.refuse_twice(made)
     if job.once:
         for plan, sources in made:
             opening.refuse_unbounded(plan, sources)
-    # All user code is loaded before anything outside is touched: a fault in it leaves no trace.
-    programs = [compile_plan(plan) for plan in plans]
-    functions = [
-        _load_functions(plan, program) for plan, program in zip(plans, programs, strict=True)
+    compiled = [(plan, sources, compile_plan(plan)) for plan, sources in made]
+    return [
+        _PreparedFlow(plan, sources, program, _load_functions(plan, program))
+        for plan, sources, program in compiled
     ]
+
+
+def open_flows(job: Job, plans: list[Plan], lane: Lane) -> list[LoadedFlow]:
+    """Compile, open and load. FlowError, UsageError or EnvironmentFailure: nothing is left open."""
+    prepared = _prepare(job, plans)
     loaded: list[LoadedFlow] = []
     try:
-        for (plan, sources), program, steps in zip(made, programs, functions, strict=True):
+        for one in prepared:
             fresh = job.fresh and not job.restart
-            document = program.document
+            document = one.program.document
             document["set_aside"] = [
-                set_aside(aside, sources) for aside in job.set_aside if aside.flow == plan.name
+                set_aside(aside, one.sources)
+                for aside in job.set_aside
+                if aside.flow == one.plan.name
             ]
-            loaded.append(LoadedFlow(opening.open_flow(plan, document, sources, fresh), steps))
-            lane.load(program.pack(), steps, job.once)
+            opened = opening.open_flow(one.plan, document, one.sources, fresh)
+            loaded.append(LoadedFlow(opened, one.functions))
+            lane.load(one.program.pack(), one.functions, job.once)
     except Exception:
         for flow in loaded:
             flow.open.close()

@@ -175,6 +175,8 @@ class Mailroom:
                     self._stop(drain=drain, close=message.get("close") is True)
                 elif message["kind"] == "status":
                     self._channel.send("status", id=message["id"], **self._status())
+                elif message["kind"] == "fit":
+                    self._channel.send("fit", misfits=self._misfits(message))
                 elif message["kind"] == "capture":
                     self._wanted_captures().ask(message)
         except ChannelClosed as error:
@@ -237,6 +239,12 @@ class Mailroom:
                 self._job, self._lane, self._durables, self._store, self._committer, self._wake
             )
         return self._captures
+
+    def _misfits(self, message: dict[str, Any]) -> list[str]:
+        """What speaks against going on with these flows, from the state that is here."""
+        from appliance.worker.fitting import fit_lines
+
+        return fit_lines(self._store, self._durables, message["flows"], message["drop_state"])
 
     def _tell_captures(self) -> None:
         for fields in () if self._captures is None else self._captures.news():

@@ -16,11 +16,17 @@ import socket
 import sys
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from appliance.errors import EXIT_DONE, EXIT_ENVIRONMENT, EXIT_FAILED, BettongError
-from appliance.limits import DESCRIPTOR_MAX_COUNT, GIL_SWITCH_S, STOP_GRACE_S
+from appliance.errors import EXIT_DONE, EXIT_ENVIRONMENT, EXIT_FAILED, BettongError, FlowError
+from appliance.limits import (
+    DESCRIPTOR_MAX_COUNT,
+    FLOW_TEXTS_MAX_BYTES,
+    GIL_SWITCH_S,
+    STOP_GRACE_S,
+)
 from appliance.logs import LogFormat, Logger
 from appliance.parent import die_with
 from appliance.worker.control import Channel, ChannelClosed
@@ -40,7 +46,7 @@ def main(arguments: Sequence[str]) -> NoReturn:
     try:
         code = _run(channel, page_fd)
     except BettongError as error:
-        _tell(channel, "failed", code=error.code, text=str(error))
+        _tell(channel, "failed", code=error.code, text=str(error), faults=_faults(error))
         code = error.code
     except ChannelClosed:
         code = EXIT_FAILED
@@ -104,16 +110,22 @@ def _run(channel: Channel, page_fd: int) -> int:
     sys.setswitchinterval(GIL_SWITCH_S)
     sys.stdout = sys.stderr  # a print() of user code must not stand among a sink's records
     # Loading takes most of a start and says most of what can be wrong; only then is a lane made.
-    from appliance.worker.loading import load_plans, open_flows
+    from appliance.worker.loading import check_flows, load_plans, open_flows
 
-    plans, own = load_plans(job)
+    plans, own, texts = load_plans(job)
+    if job.check:
+        _tell_loaded(channel, plans, own, texts)
+        channel.send("checked", flows=check_flows(job, [*plans, *own]))
+        _tell(channel, "ended", result="nothing")
+        return EXIT_DONE
     if not job.only and not job.restart:
         # The first worker of a run, before any other: their stores are nobody's yet.
         from appliance.worker.moving import move_flows
 
         names = [plan.name for plan in plans], [plan.name for plan in own]
         move_flows(Path(job.store).parent, *names, log)
-    channel.send("loaded", flows=[_described(plan) for plan in plans], own=[p.name for p in own])
+    _tell_loaded(channel, plans, own, texts)
+    job = replace(job, texts=texts)
     if not plans:
         _tell(channel, "ended", result="nothing")
         return EXIT_DONE
@@ -137,6 +149,27 @@ def _run(channel: Channel, page_fd: int) -> int:
     lane.destroy()
     store.close()
     return code
+
+
+def _tell_loaded(channel: Channel, plans: list[Any], own: list[Any], texts: dict[str, Any]) -> None:
+    """What will run, and of which texts; those stay here when they are too large for a message."""
+    size = sum(len(text.encode()) for text in texts.values() if text is not None)
+    channel.send(
+        "loaded",
+        flows=[_described(plan) for plan in plans],
+        own=[plan.name for plan in own],
+        texts=texts if size <= FLOW_TEXTS_MAX_BYTES else {},
+    )
+
+
+def _faults(error: BettongError) -> list[str]:
+    """Each fault of flow files as one line, for the log."""
+    if not isinstance(error, FlowError):
+        return []
+    return [
+        f"{fault.place}: {fault.message}" + (f" ({fault.remedy})" if fault.remedy else "")
+        for fault in error.faults
+    ]
 
 
 def _described(plan: Any) -> dict[str, Any]:

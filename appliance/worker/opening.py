@@ -62,6 +62,11 @@ def make_sources(plan: Plan) -> list[Any]:
     return [_make(plan, planned, "source") for planned in plan.sources.values()]
 
 
+def make_sinks(plan: Plan) -> list[Any]:
+    """The same of its sinks."""
+    return [_make(plan, planned, "sink") for planned in plan.sinks.values()]
+
+
 def refuse_unbounded(plan: Plan, sources: list[Any]) -> None:
     """UsageError when one of them never ends: `--once` would wait for ever."""
     for planned, connector in zip(plan.sources.values(), sources, strict=True):

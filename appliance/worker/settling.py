@@ -40,6 +40,20 @@ def signatures(flow: LoadedFlow) -> dict[str, str]:
     return found
 
 
+def misfits(
+    store: Store, flow: str, before: Mapping[str, str], wanted: Mapping[str, str]
+) -> dict[str, str | None]:
+    """Steps and sources that have stored state, or positions, which do not fit what is wanted now:
+    each with its new signature, None when it is gone. `before`: the stored signatures."""
+    changed = {what: wanted.get(what) for what in before if wanted.get(what) != before[what]}
+    stored = {info.step for info in store.steps(flow)} if changed else set()
+    return {
+        what: now
+        for what, now in changed.items()
+        if what.startswith("source ") or what.partition(" ")[2] in stored
+    }
+
+
 class Settling(Struct, frozen=True):
     """Brings the record of one flow up to what the flow is now. `settle` gives what stands in the
     way, empty when nothing does; with anything in it, nothing of the store may be used. What is to
@@ -69,16 +83,16 @@ class Settling(Struct, frozen=True):
 
     def _settle_steps_and_sources(self, wanted: Mapping[str, str]) -> list[str]:
         refused = []
-        stored = {info.step for info in self.store.steps(self.flow.name)}
-        for what, before in self.record.signatures.items():
+        before = self.record.signatures
+        misfit = misfits(self.store, self.flow.name, before, wanted)
+        for what in before:
             kind, _, name = what.partition(" ")
-            now = wanted.get(what)
-            if now == before:
+            if wanted.get(what) == before[what]:
                 continue
             if name in self.job.drop_state:
                 self.drops.append(partial(self._drop, kind, name))
-            elif kind == "source" or name in stored:
-                refused.append(self._refusal(what, name, before, now))
+            elif what in misfit:
+                refused.append(self._refusal(what, name, before[what], misfit[what]))
         return refused
 
     def _refusal(self, what: str, name: str, before: str, now: str | None) -> str:

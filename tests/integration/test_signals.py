@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
+import subprocess
+import termios
 import threading
 from pathlib import Path
 
@@ -12,9 +15,12 @@ import pytest
 
 from appliance.limits import SIGNAL_AGAIN_S
 from integration.processes import (
+    BETTONG,
     PATIENCE_S,
     READINGS,
     WINDOW_ONE,
+    Running,
+    environment,
     eventually,
     is_alive,
     running,
@@ -25,7 +31,7 @@ from integration.processes import (
 TCP_TO_FILE = windows('tcp = { listen = "127.0.0.1:0" }', 'file = { path = "out.json" }')
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_reading_finishes_what_is_read_and_ends_with_zero(
     tmp_path: Path, number: int
 ) -> None:
@@ -42,6 +48,32 @@ def test_a_signal_stops_reading_finishes_what_is_read_and_ends_with_zero(
         assert flow.end() == 0
     assert (tmp_path / "out.json").read_text() == WINDOW_ONE
     assert not any(is_alive(pid) for pid in workers)
+
+
+def test_a_terminal_that_goes_stops_the_run(tmp_path: Path) -> None:
+    """Without one, SIGHUP is a reload: see test_reload.py."""
+    (tmp_path / "flow.toml").write_text(TCP_TO_FILE)
+    terminal, end = os.openpty()
+    try:
+        flow = Running(
+            subprocess.Popen(
+                [*BETTONG, "run", "flow.toml"],
+                cwd=tmp_path,
+                stdin=end,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=environment(),
+                start_new_session=True,
+                preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            )
+        )
+        os.close(end)
+        flow.wait_for(" running ")
+    finally:
+        os.close(terminal)
+    assert "SIGHUP" in flow.wait_for("stopping")
+    assert flow.end() == 0
+    flow.remove()
 
 
 def _records(folder: Path) -> int:
