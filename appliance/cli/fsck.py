@@ -13,7 +13,7 @@ from appliance.store import Damage
 from appliance.store.examine import Examined, FlowContents, examine
 from appliance.supervisor.folder import data_folder, quiet
 from appliance.worker.damage import DamageNotes, is_loss, open_store
-from appliance.worker.record import FlowRecord, RecordNewer, RecordUnreadable
+from appliance.worker.record import FlowRecord, RecordRefused, RecordUnreadable
 from appliance.worker.stores import store_folders
 
 
@@ -63,7 +63,7 @@ def read_records(found: Examined) -> tuple[dict[str, FlowRecord], list[Damage]]:
         try:
             if flow.record is not None:
                 records[flow.name] = FlowRecord.unpack(flow.record)
-        except RecordNewer as error:
+        except RecordRefused as error:
             damage.append(Damage("copy", str(error), flow=flow.name))
         except RecordUnreadable as error:
             damage.append(Damage("record", str(error), flow=flow.name))

@@ -6,12 +6,11 @@ from dataclasses import dataclass, field
 
 import msgpack
 
+from appliance.formats import UPSTREAM_POSITION
 from appliance.limits import LINK_NAME_MAX_COUNT
 from appliance.link import wire
 from appliance.link.numbers import Numbers
 from appliance.link.wire import Hello
-
-_VERSION = 1
 
 
 @dataclass
@@ -54,7 +53,14 @@ class History:
     def position(self) -> bytes:
         """How far it has been handed on, as a cut keeps it."""
         names = (self.node, self.flow, self.sink)
-        values = (_VERSION, *names, self.epoch, self.instance, self.next.packed(), self.lost)
+        values = (
+            UPSTREAM_POSITION.version,
+            *names,
+            self.epoch,
+            self.instance,
+            self.next.packed(),
+            self.lost,
+        )
         packed = msgpack.packb(values)
         assert isinstance(packed, bytes)
         return packed
@@ -69,8 +75,10 @@ class History:
             )
             version, node, flow, sink, epoch, instance, numbers, lost = values
             stream = bytes.fromhex(partition.partition(".")[0])
-            if version != _VERSION or len(stream) != wire.STREAM_BYTES:
-                raise ValueError(f"version {version!r}")
+            if refusal := UPSTREAM_POSITION.refusal(int(version)):
+                raise ValueError(refusal)
+            if len(stream) != wire.STREAM_BYTES:
+                raise ValueError("its stream is no 16 bytes")
             if not all(isinstance(name, str) for name in (node, flow, sink)):
                 raise ValueError("its names are no text")
             if not (isinstance(epoch, int) and isinstance(instance, bytes)):
@@ -80,7 +88,9 @@ class History:
                 raise ValueError(f"it belongs to {made.partition!r}")
             made.next = Numbers(wire.read_vector(numbers))
         except (ValueError, TypeError, msgpack.UnpackException) as error:
-            raise ValueError(f"the position of {partition!r} is no upstream source's") from error
+            raise ValueError(
+                f"the position of {partition!r} is no upstream source's: {error}"
+            ) from error
         return made
 
     def is_durable(self, position: bytes) -> bool:

@@ -11,20 +11,17 @@ import msgpack
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from appliance.formats import STORE
 from appliance.limits import SHARD_COUNT
 from appliance.store.failures import StoreRefused
 from appliance.store.values import unpack
 
-#: What this program writes. A store with a larger number is refused untouched.
-FORMAT = 1
 
-
-def newer_format(version: int) -> str:
-    """What to say of a store of a later version."""
-    return (
-        f"this store has format {version}, and this program knows {FORMAT}: it was written by a "
-        "newer version; use that one, or another folder (nothing was changed)"
-    )
+def refuse_other(version: int, where: str = "") -> None:
+    """StoreRefused when a store of this version is not one that we read."""
+    refusal = STORE.refusal(version, "another folder")
+    if refusal:
+        raise StoreRefused(f"{where}{refusal}")
 
 
 class Head(Struct, frozen=True):
@@ -46,7 +43,7 @@ class Head(Struct, frozen=True):
     def pack(self) -> bytes:
         packed: bytes = msgpack.packb(
             [
-                FORMAT,
+                STORE.version,
                 self.cut,
                 self.identity,
                 self.newest,
@@ -89,7 +86,7 @@ class FlowEntry(Struct, frozen=True):
         bases = struct.pack(f"<{len(cuts)}Q", *cuts)
         packed: bytes = msgpack.packb(
             [
-                FORMAT,
+                STORE.version,
                 self.cut,
                 self.name,
                 self.record,
@@ -110,10 +107,9 @@ class FlowEntry(Struct, frozen=True):
 
 
 def unpack_head(data: bytes | memoryview) -> Head:
-    """ValueError if it is none; StoreRefused if a newer program wrote it."""
+    """ValueError if it is none; StoreRefused if another program's is not read here."""
     fields = unpack(data)
-    if isinstance(fields, list) and fields and isinstance(fields[0], int) and fields[0] > FORMAT:
-        raise StoreRefused(newer_format(fields[0]))
+    _check_version(fields)
     try:
         _, cut, identity, newest, oldest, flows, transaction = fields
         names = tuple(str(name) for name in flows)
@@ -123,9 +119,11 @@ def unpack_head(data: bytes | memoryview) -> Head:
 
 
 def unpack_entry(data: bytes | memoryview) -> FlowEntry:
-    """ValueError if it is none."""
+    """ValueError if it is none; StoreRefused if another program's is not read here."""
+    fields = unpack(data)
+    _check_version(fields)
     try:
-        _, cut, name, record, mask, packed, stored, voids, spools = unpack(data)
+        _, cut, name, record, mask, packed, stored, voids, spools = fields
         cuts = iter(struct.unpack(f"<{mask.bit_count()}Q", packed))
         bases = tuple(next(cuts) if mask >> shard & 1 else 0 for shard in range(SHARD_COUNT))
         ranges = {str(sink): SpoolRange(int(a), int(b), int(c)) for sink, a, b, c in spools}
@@ -134,3 +132,8 @@ def unpack_entry(data: bytes | memoryview) -> FlowEntry:
         return FlowEntry(str(name), int(cut), record, bases, int(stored), dict(voids), ranges)
     except (TypeError, AttributeError, struct.error) as error:
         raise ValueError(f"not the entry of a flow: {error}") from error
+
+
+def _check_version(fields: object) -> None:
+    if isinstance(fields, list) and fields and isinstance(fields[0], int):
+        refuse_other(fields[0])

@@ -16,7 +16,7 @@ from typing import cast
 import msgpack
 
 from appliance.limits import SHARD_COUNT
-from appliance.store.entries import FORMAT, FlowEntry, newer_format
+from appliance.store.entries import FlowEntry, refuse_other
 from appliance.store.environment import DATA, Reading, reading_only, structure_faults
 from appliance.store.failures import Damage, StoreRefused
 from appliance.store.folder import Ownership, is_store, read_stamp
@@ -65,8 +65,8 @@ def examine(folder: Path) -> Examined:
     owner = Ownership(folder)
     try:
         stamp = read_stamp(folder)
-        if stamp is not None and stamp.version > FORMAT:
-            raise StoreRefused(f"{folder}: {newer_format(stamp.version)}")
+        if stamp is not None:
+            refuse_other(stamp.version, f"{folder}: ")
         damage = []
         if stamp is None:
             damage.append(Damage("stamp", "the file FORMAT is missing or damaged"))

@@ -18,12 +18,12 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from appliance.formats import STORE
 from appliance.limits import (
     STORE_QUARANTINE_FILE_MAX_BYTES,
     STORE_QUARANTINE_MAX_BYTES,
     STORE_SET_ASIDE_MAX_COUNT,
 )
-from appliance.store.entries import FORMAT
 from appliance.store.environment import DATA, LOCK
 from appliance.store.failures import DiskFull, StoreFailed, StoreRefused
 
@@ -55,7 +55,7 @@ def read_stamp(folder: Path) -> Stamp | None:
 
 def write_stamp(folder: Path, identity: str) -> None:
     """Replace the stamp in one step."""
-    write_synced(folder / f".{STAMP}", Stamp(FORMAT, identity).text().encode())
+    write_synced(folder / f".{STAMP}", Stamp(STORE.version, identity).text().encode())
     os.replace(folder / f".{STAMP}", folder / STAMP)
     sync_folder(folder)
 

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from appliance import points
 from appliance.limits import STORE_REBUILD_BATCH_BYTES
 from appliance.store.commit import Contents, Draft
-from appliance.store.entries import FORMAT, Head, newer_format
+from appliance.store.entries import Head, refuse_other
 from appliance.store.environment import Environment, Writing, structure_faults
 from appliance.store.failures import Damage, StoreRefused
 from appliance.store.folder import (
@@ -95,8 +95,7 @@ def _check_stamp(folder: Path, identity: str) -> list[Damage]:
     if stamp is None:
         text = "the file FORMAT is missing or damaged: it was made again"
         return [Damage("stamp", text)]
-    if stamp.version > FORMAT:
-        raise StoreRefused(f"{folder}: {newer_format(stamp.version)}")
+    refuse_other(stamp.version, f"{folder}: ")
     _check_identity(folder, stamp.identity, identity)
     return []
 

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import msgspec
 
+from appliance.formats import MANIFEST
 from appliance.layout import PROGRAM, Layout
 from appliance.limits import UPGRADE_MANIFEST_MAX_BYTES
 from appliance.upgrade.archive import ReleaseRefused
 
-MANIFEST = "manifest.toml"
+MANIFEST_FILE = "manifest.toml"
 
 _NUMBERS = re.compile(r"\d+(?:\.\d+)*", re.ASCII)
 _PART = re.compile(r"\d+|[A-Za-z]+", re.ASCII)
@@ -30,12 +31,9 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
 
 def read_manifest(folder: Path, layout: Layout) -> Manifest:
     """The manifest of an unpacked release that fits this box. ReleaseRefused, and why."""
-    found = _manifest(folder / MANIFEST)
-    if found.format != 1:
-        raise ReleaseRefused(
-            f"its manifest has format {found.format}, and this program knows 1: go by a version "
-            "in between"
-        )
+    found = _manifest(folder / MANIFEST_FILE)
+    if refusal := MANIFEST.refusal(found.format, "go by a version in between"):
+        raise ReleaseRefused(refusal)
     try:
         layout.version(found.version)
     except ValueError as error:
@@ -60,10 +58,10 @@ def _manifest(path: Path) -> Manifest:
         return msgspec.convert(tomllib.loads(data.decode()), Manifest)
     except FileNotFoundError as error:
         raise ReleaseRefused(
-            f"there is no {MANIFEST} in it: it is no release of bettong"
+            f"there is no {MANIFEST_FILE} in it: it is no release of bettong"
         ) from error
     except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, not a manifest
-        raise ReleaseRefused(f"its {MANIFEST} cannot be read: {error}") from error
+        raise ReleaseRefused(f"its {MANIFEST_FILE} cannot be read: {error}") from error
 
 
 def newness(version: str) -> tuple[object, ...]:

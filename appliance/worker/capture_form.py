@@ -15,10 +15,12 @@ from typing import IO, Any
 import msgpack
 
 from appliance.errors import BettongError
+from appliance.formats import CAPTURE
 from appliance.limits import CAPTURE_ENTRY_MAX_BYTES, CUT_PART_MAX_COUNT
 from appliance.store.rows import merge_rows
 
-MAGIC = b"BTNGCAP\x01"
+_NAME = b"BTNGCAP"
+MAGIC = _NAME + bytes((CAPTURE.version,))
 
 #: Kinds of entries that the lane writes (native/include/capture.h).
 START, TICK, BEGIN, RESUME, BYTES, PLACE, RENAME, PARTITION_END = range(1, 9)
@@ -176,8 +178,11 @@ def ending(members: bytes) -> tuple[str, int]:
 
 def read_entries(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
     """All whole entries; BettongError when the file is no capture."""
-    if file.read(len(MAGIC)) != MAGIC:
-        raise BettongError("this is no capture, or one of another version")
+    stamp = file.read(len(MAGIC))
+    if not stamp.startswith(_NAME) or len(stamp) < len(MAGIC):
+        raise BettongError("this is no capture")
+    if refusal := CAPTURE.refusal(stamp[-1]):
+        raise BettongError(refusal)
     while len(head := file.read(_ENTRY.size)) == _ENTRY.size:
         size, crc = _ENTRY.unpack(head)
         if not 0 < size <= CAPTURE_ENTRY_MAX_BYTES:

@@ -15,9 +15,8 @@ from typing import Any, BinaryIO
 import msgpack
 
 from appliance.errors import EnvironmentFailure
+from appliance.formats import EXPORT
 from appliance.limits import EXPORT_FRAME_MAX_BYTES
-
-VERSION = 1
 
 _STAMP = b"bettong-export %d\n"
 _STAMP_MAX_BYTES = 32
@@ -53,7 +52,7 @@ class ExportWriter:
             raise EnvironmentFailure(f"{path} is there already; name a new file, or remove it")
         try:
             self._file: BinaryIO = self._temporary.open("wb")
-            self._write(_STAMP % VERSION)
+            self._write(_STAMP % EXPORT.version)
         except OSError as error:
             raise self._refusal(error) from error
 
@@ -135,11 +134,9 @@ def _read_stamp(path: Path, file: BinaryIO) -> bytes:
     word, _, number = line.rstrip(b"\n").partition(b" ")
     if word != b"bettong-export" or not number.isdigit() or not line.endswith(b"\n"):
         raise ExportRefused(f"{path}: this is no file of `bettong export` (nothing was changed)")
-    if int(number) != VERSION:
-        raise ExportRefused(
-            f"{path}: this export has format {int(number)}, and this program knows {VERSION}: it "
-            "was written by a newer version; use that one (nothing was changed)"
-        )
+    refusal = EXPORT.refusal(int(number))
+    if refusal:
+        raise ExportRefused(f"{path}: {refusal}")
     return line
 
 

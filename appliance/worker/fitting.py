@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from appliance.store import Store
 from appliance.worker.durable import Durable
-from appliance.worker.record import FlowRecord, RecordNewer, RecordUnreadable
+from appliance.worker.record import FlowRecord, RecordRefused, RecordUnreadable
 from appliance.worker.settling import misfits
 
 
@@ -26,7 +26,7 @@ def fit_lines(
             continue
         try:
             record = records.get(flow) or FlowRecord.unpack(packed)
-        except (RecordUnreadable, RecordNewer):
+        except (RecordUnreadable, RecordRefused):
             continue  # its start says what is to be done about it
         for what, now in misfits(store, flow, record.signatures, wanted[flow]).items():
             if what.partition(" ")[2] not in drop_state:

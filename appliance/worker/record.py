@@ -15,10 +15,10 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from appliance.errors import BettongError
+from appliance.formats import RECORD
 from appliance.limits import CUT_MAX_BYTES, CUT_PART_MAX_COUNT, SHARD_COUNT
 from appliance.worker.cut_form import FlowPositions, unpack_positions
 
-VERSION = 1
 STREAM_BYTES = 16
 
 #: No number, epoch or place of a record reaches this.
@@ -29,8 +29,8 @@ class RecordUnreadable(ValueError):
     """Bytes that are no record."""
 
 
-class RecordNewer(RecordUnreadable):
-    """A record of a newer version of this program: nothing of it may be touched."""
+class RecordRefused(RecordUnreadable):
+    """A record of a version that this program does not read: nothing of it may be touched."""
 
 
 class Names(Struct, frozen=True):
@@ -89,7 +89,7 @@ class FlowRecord(Struct):
     def pack(self) -> bytes:
         sinks = {name: sink.items() for name, sink in self.sinks.items()}
         document = {
-            "version": VERSION,
+            "version": RECORD.version,
             "stream": self.stream,
             "epoch": self.epoch,
             "signatures": self.signatures,
@@ -113,12 +113,9 @@ class FlowRecord(Struct):
                 max_array_len=CUT_PART_MAX_COUNT,
                 max_map_len=CUT_PART_MAX_COUNT,
             )
-            if found["version"] > VERSION:
-                raise RecordNewer(
-                    f"its record has version {found['version']}, and this program knows {VERSION}: "
-                    "it was written by a newer version; use that one, or another data folder "
-                    "(nothing was changed)"
-                )
+            refusal = RECORD.refusal(int(found["version"]), "another data folder")
+            if refusal:
+                raise RecordRefused(refusal)
             stream, positions = found["stream"], found["positions"]
             if not isinstance(stream, bytes) or len(stream) != STREAM_BYTES:
                 raise ValueError("its stream is no 16 bytes")

@@ -31,7 +31,7 @@ from appliance.worker.record import (
     STREAM_BYTES,
     FlowRecord,
     Names,
-    RecordNewer,
+    RecordRefused,
     RecordUnreadable,
 )
 from appliance.worker.settling import Settling
@@ -149,7 +149,7 @@ def _read(
     if packed is not None:
         try:
             record = FlowRecord.unpack(packed)
-        except RecordNewer as error:
+        except RecordRefused as error:
             return None, [f"{flow.name}: {error}"]
         except RecordUnreadable as error:
             damage.append(str(error))

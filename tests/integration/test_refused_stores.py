@@ -91,7 +91,7 @@ def forged(folder: Path, **values: object) -> bytes:
 def test_a_record_of_a_newer_version(stopped: Path) -> None:
     forge_record(stopped, forged(stopped, version=2))
     said = refused(stopped, "--accept-damage")
-    assert "version 2, and this program knows 1" in said and "nothing was changed" in said
+    assert "record has format 2, and this program knows 1" in said and "nothing was changed" in said
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ FLOORS = (
     {
         "errors",
         "limits",
+        "formats",
         "clock",
         "points",
         "client",

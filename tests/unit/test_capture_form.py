@@ -46,8 +46,13 @@ def test_a_damaged_entry_ends_it() -> None:
 
 
 def test_other_files_and_versions_are_refused() -> None:
-    for data in (b"", b"BTNGCAP\x02", b"version = 1\n"):
-        with pytest.raises(BettongError, match="no capture"):
+    for data, words in (
+        (b"", "no capture"),
+        (b"BTNGCAP", "no capture"),
+        (b"version = 1\n", "no capture"),
+        (b"BTNGCAP\x02", "capture has format 2, and this program knows 1"),
+    ):
+        with pytest.raises(BettongError, match=words):
             read(data)
 
 

@@ -67,7 +67,7 @@ def test_indexes_follow_the_names_when_the_flow_was_changed() -> None:
 
 def test_a_record_of_a_newer_version_is_refused_by_its_name() -> None:
     newer = msgpack.packb({**msgpack.unpackb(RECORD.pack()), "version": 2})
-    with pytest.raises(RecordUnreadable, match="version 2"):
+    with pytest.raises(RecordUnreadable, match="format 2"):
         FlowRecord.unpack(newer)
 
 
