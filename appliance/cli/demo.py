@@ -58,7 +58,7 @@ def command(count: int | None, seconds: float | None, rate: str | None, show: bo
     else:
         with table:
             outcome = Supervisor(options, log).run()
-    show_failures(outcome)
+    show_failures(outcome, log)
     show_summary(outcome, log)
     if outcome.code == EXIT_DONE:
         print(_NEXT.format(bettong=_as_called()), file=sys.stderr)

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from appliance.logs import LogFormat, Logger, stderr_is_terminal
+from appliance.logs import ERROR, LEVELS, LogFormat, Logger, stderr_is_terminal
 from appliance.metrics.summary import summary_lines
 from appliance.supervisor.main import Outcome, RunOptions, Supervisor
 
@@ -29,6 +29,9 @@ from appliance.supervisor.main import Outcome, RunOptions, Supervisor
 )
 @click.option("--accept-damage", is_flag=True, help="Go on although some of the state was lost.")
 @click.option("--log-format", type=click.Choice(["human", "json"]), default="human")
+@click.option(
+    "--log-level", type=click.Choice(list(LEVELS)), default="info", help="The least that is said."
+)
 def command(
     flows: tuple[str, ...],
     once: bool,
@@ -37,6 +40,7 @@ def command(
     drop_spool: tuple[str, ...],
     accept_damage: bool,
     log_format: LogFormat,
+    log_level: str,
 ) -> int:
     """Run flow files (.toml, .py), or all of a folder, until stopped."""
     options = RunOptions(
@@ -47,20 +51,21 @@ def command(
         drop_spool=drop_spool,
         accept_damage=accept_damage,
         log_format=log_format,
+        log_level=LEVELS[log_level],
         progress=once and log_format == "human" and stderr_is_terminal(),
     )
-    log = Logger("supervisor", log_format)
+    log = Logger("supervisor", log_format, LEVELS[log_level])
     outcome = Supervisor(options, log).run()
-    show_failures(outcome)
+    show_failures(outcome, log)
     if once:
         show_summary(outcome, log)
     return outcome.code
 
 
-def show_failures(outcome: Outcome) -> None:
+def show_failures(outcome: Outcome, log: Logger) -> None:
     """What kept workers from running, as it is: faults have several lines."""
     for text in outcome.failures:
-        print(text, file=sys.stderr)
+        log.show(ERROR, text)
 
 
 def show_summary(outcome: Outcome, log: Logger) -> None:

@@ -125,6 +125,7 @@ class Supervisor:
             while not self._is_over():
                 self._turn(wake)
             self._manager.stopping()
+            self._log.finish()
             return self._outcome()
         finally:
             end_children(self._all_slots)
@@ -162,6 +163,7 @@ class Supervisor:
         self._finish_status(now_s)
         self._tell_captures()
         self._show_progress(now_s)
+        self._log.tick()
         over_s = self._options.seconds
         if over_s is not None and now_s - self._begun_s >= over_s and self._stop_seen_s is None:
             self._stop(now_s)

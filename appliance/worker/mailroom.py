@@ -147,13 +147,15 @@ class Mailroom:
         if self._listening and self._channel.fileno() in ready:
             self._obey()
         self._tell_captures()
+        self._log.tick()
         if self._stop_by_s is not None and clock.monotonic_s() >= self._stop_by_s:
             self._stop_by_s = None
             self._log.warning("stopping takes too long; giving up what is left")
             self._lane.mail_abort()
 
     def _patience_ms(self) -> float | None:
-        moments = [at_s for at_s in (self._stop_by_s, self._deliver_by_s) if at_s is not None]
+        wanted = (self._stop_by_s, self._deliver_by_s, self._log.next_s())
+        moments = [at_s for at_s in wanted if at_s is not None]
         return max(min(moments) - clock.monotonic_s(), 0.0) * 1000 if moments else None
 
     def _ended(self, result: int) -> None:

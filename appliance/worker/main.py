@@ -146,6 +146,7 @@ def _run(channel: Channel, page_fd: int) -> int:
             flow.open.close()
         raise
     code = Mailroom(job, lane, channel, log, flows, store, recovered).run()
+    log.finish()
     lane.destroy()
     store.close()
     return code
