@@ -19,7 +19,7 @@ FROZEN := build/freeze
 FROZEN_BIN := $(FROZEN)/venv/bin
 CLIENTS ?= paho-mqtt
 
-.PHONY: build demo test soak check bench format freeze freeze-twice test-frozen bench-frozen \
+.PHONY: build demo test soak check bench format freeze freeze-twice deb test-frozen bench-frozen \
     check-format check-lint check-types check-tidy check-unit check-native check-cross clean
 
 # Compiled ahead, so that the first start is no slower than the others.
@@ -102,6 +102,10 @@ freeze-twice: freeze
 	diff -r dist/bettong-folder $(FROZEN)/again/bettong-folder
 	cmp dist/bettong $(FROZEN)/again/bettong
 	for archive in dist/bettong-*.tar.gz; do cmp $$archive $(FROZEN)/again/$${archive#dist/} || exit 1; done
+
+# The folder as a Debian package with its service.
+deb: freeze
+	@$(BIN)/python packaging/deb/build.py
 
 # The bootloader is compiled here, by its own switches: with zlib inside, so that libc is all that a box
 # must have, and with our look at the folder that the one file unpacks into.

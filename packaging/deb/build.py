@@ -90,9 +90,7 @@ def make_plain(root: Path) -> None:
     for path in [root, *root.rglob("*")]:
         if not path.is_symlink():
             is_script = path.parent.name == "DEBIAN" and path.name in SCRIPTS
-            runs = (
-                path.is_dir() or is_script or (path.stat().st_mode & 0o100 and "opt" in str(path))
-            )
+            runs = path.is_dir() or is_script or path.stat().st_mode & 0o100
             path.chmod(0o755 if runs else 0o644)
         os.utime(path, (EPOCH, EPOCH), follow_symlinks=False)
 

@@ -1,5 +1,5 @@
-"""The Debian package: made of a frozen folder, installed into a scratch root and taken away again; and
-the service that it brings.
+"""The Debian package: made of a frozen folder, installed into a scratch root and taken away again;
+and the service that it brings.
 """
 
 from __future__ import annotations
@@ -66,9 +66,8 @@ def test_the_package_belongs_to_root_and_names_its_settings(tmp_path: Path) -> N
     package = build(tmp_path)
     listed = call("dpkg-deb", "--contents", package).stdout.splitlines()
     assert all(line.split()[1] == "root/root" for line in listed)
-    assert any(
-        line.endswith("./usr/bin/bettong -> /opt/bettong/current/bettong") for line in listed
-    )
+    link = "./usr/bin/bettong -> /opt/bettong/current/bettong"
+    assert any(line.endswith(link) for line in listed)
     assert call("dpkg-deb", "--info", package, "conffiles").stdout == "/etc/bettong/bettong.toml\n"
     assert call("dpkg-deb", "--field", package, "Version").stdout.strip() == __version__
 
