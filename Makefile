@@ -41,7 +41,7 @@ demo: build
 	@$(BIN)/bettong demo
 
 test: build
-	$(BIN)/python -m pytest -q tests
+	$(BIN)/python -m pytest -q tests --ignore tests/frozen
 
 # The longer forms of the tests that kill, cut the power and let the disk fail.
 soak: build
@@ -106,6 +106,14 @@ freeze-twice: freeze
 # The folder as a Debian package with its service.
 deb: freeze
 	@$(BIN)/python packaging/deb/build.py
+
+# The frozen programs on a box with nothing but the C library. Needs root, for a root folder of its own.
+test-frozen: freeze
+	$(BIN)/python -m pytest -q tests/frozen -rs
+
+# Their sizes, starts and rest, into benchmarks/RESULTS.md.
+bench-frozen: freeze
+	$(BIN)/python benchmarks/frozen.py
 
 # The bootloader is compiled here, by its own switches: with zlib inside, so that libc is all that a box
 # must have, and with our look at the folder that the one file unpacks into.

@@ -43,6 +43,19 @@ def table(rows: Sequence[Row]) -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
+def write(page: Path, text: str) -> None:
+    """The page up to its first second-level heading; what stands below is others'."""
+    below = page.read_text().partition("\n## ") if page.exists() else ("", "", "")
+    page.write_text(text + "".join(below[1:]))
+
+
+def write_section(page: Path, heading: str, text: str) -> None:
+    """The section under this second-level heading, in its place or at the end."""
+    first, *sections = page.read_text().split("\n## ")
+    kept = [section for section in sections if section.partition("\n")[0] != heading]
+    page.write_text("\n## ".join([first.rstrip("\n") + "\n", *kept, f"{heading}\n\n{text}"]))
+
+
 def machine() -> str:
     """What the figures were taken on."""
     model = "unknown processor"

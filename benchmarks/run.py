@@ -90,7 +90,7 @@ def main() -> int:
             table=table,
             rounds=measures.ROUNDS,
         )
-        (HERE / "RESULTS.md").write_text(page)
+        results.write(HERE / "RESULTS.md", page)
     return 1 if failed or not all(row.is_within for row in rows) else 0
 
 
