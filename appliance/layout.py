@@ -3,6 +3,7 @@
     /opt/bettong/versions/0.1.0/bettong   a version: the frozen folder, or the one file
     /opt/bettong/current                  a link to versions/0.1.0: what runs after the next start
     /opt/bettong/previous                 a link to the version before: what `rollback` goes back to
+    /opt/bettong/unwatched                the same, while an upgrade is not seen through
     /usr/bin/bettong                      a link to /opt/bettong/current/bettong
     /etc/bettong/bettong.toml             the settings of this box
     /etc/bettong/flows/                   what the service runs
@@ -51,6 +52,11 @@ class Layout:
     def previous(self) -> Path:
         """A link to the version that was current before; none before the first upgrade."""
         return self.home / "previous"
+
+    @property
+    def unwatched(self) -> Path:
+        """A link to the version before, while nobody has seen the current one become ready."""
+        return self.home / "unwatched"
 
     @property
     def command(self) -> Path:

@@ -52,6 +52,7 @@ UPGRADE_POINTS = (
     "upgrade.tried",
     "upgrade.replaced",
     "upgrade.installed",
+    "upgrade.noted",
     "upgrade.remembered",
     "upgrade.switched",
     "upgrade.undone",

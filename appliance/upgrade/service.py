@@ -62,7 +62,12 @@ def restart_and_watch(service: Service, patience: Patience) -> None:
     that is not the one before. NotReady; EnvironmentFailure when it cannot be restarted."""
     before = service.status()
     service.restart()
-    watch = _Watch(None if before is None else before.get("pid"), patience)
+    watch_start(service, patience, None if before is None else before.get("pid"))
+
+
+def watch_start(service: Service, patience: Patience, old_pid: object = None) -> None:
+    """The same of a service that is starting already."""
+    watch = _Watch(old_pid, patience)
     pause = threading.Event()
     while not watch.is_settled(service.status(), service.failure(), clock.monotonic_s()):
         pause.wait(patience.look_s)

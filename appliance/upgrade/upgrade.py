@@ -15,11 +15,11 @@ from pathlib import Path
 
 from appliance import points
 from appliance.errors import BettongError, EnvironmentFailure
-from appliance.layout import PROGRAM, Layout, replace_link
+from appliance.layout import PROGRAM, Layout
 from appliance.upgrade import versions
 from appliance.upgrade.archive import ReleaseRefused, unpack
 from appliance.upgrade.release import newness, read_manifest
-from appliance.upgrade.service import Patience, Service, restart_and_watch
+from appliance.upgrade.service import Patience, Service, restart_and_watch, watch_start
 from appliance.upgrade.signature import check, digest_of
 from appliance.upgrade.trial import try_version
 
@@ -60,6 +60,25 @@ def go_back(changing: Changing) -> None:
                 "there is no version to go back to: none was replaced, or it was removed"
             )
         _switch(changing, previous, goes_back=False)
+
+
+def resume(changing: Changing) -> None:
+    """See an upgrade through that was cut short while its service was watched, as after a power
+    cut: the service is starting with the new version. Raises as `upgrade` does."""
+    layout = changing.layout
+    with _disk_errors(), versions.changing(layout):
+        before = versions.unwatched_version(layout)
+        if before is None:
+            versions.point(layout.unwatched, None)
+            changing.say("no upgrade was cut short")
+            return
+        try:
+            watch_start(changing.service, changing.patience)
+        except BaseException as error:
+            _take_back(changing, error, before, None)
+            raise
+        versions.point(layout.unwatched, None)
+        changing.say(f"version {layout.current_version()} is ready")
 
 
 @contextmanager
@@ -115,6 +134,8 @@ def _switch(changing: Changing, version: str, goes_back: bool) -> None:
     before, remembered = layout.current_version(), versions.previous_version(layout)
     assert before is not None
     runs = changing.service.runs()
+    versions.point(layout.unwatched, before if runs and goes_back else None)
+    points.reach("upgrade.noted", alone=True)
     versions.switch(layout, version)
     points.reach("upgrade.switched", alone=True)
     say(f"version {version} is the current one; it was {before}")
@@ -125,27 +146,23 @@ def _switch(changing: Changing, version: str, goes_back: bool) -> None:
         restart_and_watch(changing.service, changing.patience)
     except BaseException as error:
         if goes_back:
-            _undo(changing, before, remembered)
-            _restart(changing, error, version, before)
+            _take_back(changing, error, before, remembered)
         raise
     points.reach("upgrade.ready", alone=True)
+    versions.point(layout.unwatched, None)
     say("the service is ready")
 
 
-def _undo(changing: Changing, before: str, remembered: str | None) -> None:
-    """The link leads again to where it did, and so does the one to the version before."""
-    layout = changing.layout
+def _take_back(
+    changing: Changing, cause: BaseException, before: str, remembered: str | None
+) -> None:
+    """Links and service are as they were; BettongError with the cause."""
+    layout, version = changing.layout, changing.layout.current_version()
+    why = str(cause) if isinstance(cause, BettongError) else f"interrupted ({cause!r})"
     layout.switch(before)
     points.reach("upgrade.undone", alone=True)
-    if remembered is None:
-        layout.previous.unlink(missing_ok=True)
-    else:
-        replace_link(layout.previous, Path("versions") / remembered)
-
-
-def _restart(changing: Changing, cause: BaseException, version: str, before: str) -> None:
-    """The service runs again as before; BettongError with the cause, if it is one of ours."""
-    why = str(cause) if isinstance(cause, BettongError) else f"interrupted ({cause!r})"
+    versions.point(layout.previous, remembered)
+    versions.point(layout.unwatched, None)
     changing.say(f"version {version} did not become ready: {why}; going back to {before}")
     left = f"version {version} did not become ready: {why}\nthe current version is {before} again"
     try:

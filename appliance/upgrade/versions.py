@@ -76,11 +76,29 @@ def put(layout: Layout, folder: Path, version: str) -> None:
 
 def previous_version(layout: Layout) -> str | None:
     """The version that was current before the one that is, if it is there."""
+    return _other(layout, layout.previous)
+
+
+def unwatched_version(layout: Layout) -> str | None:
+    """The version to go back to, while nobody has seen the current one become ready."""
+    return _other(layout, layout.unwatched)
+
+
+def _other(layout: Layout, link: Path) -> str | None:
     try:
-        name = Path(os.readlink(layout.previous)).name
+        name = Path(os.readlink(link)).name
     except OSError:
         return None
     return name if name in layout.installed() and name != layout.current_version() else None
+
+
+def point(link: Path, version: str | None) -> None:
+    """Let a link of ours lead to a version, or to none: on the disk when it returns."""
+    if version is not None:
+        replace_link(link, Path("versions") / version)
+    elif link.is_symlink():
+        link.unlink()
+        sync_folder(link.parent)
 
 
 def switch(layout: Layout, version: str) -> None:
@@ -88,7 +106,7 @@ def switch(layout: Layout, version: str) -> None:
     before = layout.current_version()
     assert before is not None and layout.program(version).is_file()
     if before != version:
-        replace_link(layout.previous, Path("versions") / before)
+        point(layout.previous, before)
     points.reach("upgrade.remembered", alone=True)
     layout.switch(version)
 

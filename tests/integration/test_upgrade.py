@@ -54,7 +54,7 @@ def went_back(box: Box, acting: Acting) -> None:
     """Everything is as it was, and nothing is left over."""
     assert box.layout.current_version() == "1.0.0" and box.is_whole()
     assert acting.version == "1.0.0"
-    assert not box.leftovers()
+    assert not box.leftovers() and not box.layout.unwatched.is_symlink()
 
 
 def test_a_signed_release_becomes_the_current_version(box: Box) -> None:
@@ -327,6 +327,49 @@ def test_killed_at_any_point_the_current_version_is_whole(box: Box, point: str) 
     assert "Traceback" not in again.stderr
     assert box.layout.current_version() == "1.1.0" and box.is_whole(), again.stdout
     assert not box.leftovers()
+    is_unwatched = point in ("upgrade.switched", "upgrade.ready")  # and not upgraded anew
+    assert box.layout.unwatched.is_symlink() is is_unwatched
+
+
+def cut_short(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The power fails while the service starts with the new version."""
+
+    class PowerCut(Exception):
+        pass
+
+    def cut(*_: object) -> None:
+        raise PowerCut
+
+    with monkeypatch.context() as patch:
+        patch.setattr(upgrade, "restart_and_watch", cut)
+        patch.setattr(upgrade, "_take_back", lambda *_: None)
+        with pytest.raises(PowerCut):
+            upgraded(box, release("1.1.0"))
+    assert box.layout.current_version() == "1.1.0"
+    assert os.readlink(box.layout.unwatched) == "versions/1.0.0"
+
+
+def test_after_a_power_cut_a_bad_version_is_taken_back(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut_short(box, monkeypatch)
+    acting = Acting(box.layout, "1.0.0")
+    with pytest.raises(BettongError, match=r"(?s)not ready within.*1\.0\.0 again, and the service"):
+        upgrade.resume(upgrade.Changing(box.layout, acting, box.said.append, PROMPT))
+    went_back(box, acting)
+    assert acting.restarts == ["1.0.0"] and not box.layout.unwatched.is_symlink()
+
+
+def test_after_a_power_cut_a_good_version_stays(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_short(box, monkeypatch)
+    acting = Acting(box.layout, "1.1.0")
+    changing = upgrade.Changing(box.layout, acting, box.said.append, PROMPT)
+    upgrade.resume(changing)
+    assert box.layout.current_version() == "1.1.0" and acting.restarts == []
+    assert versions.previous_version(box.layout) == "1.0.0"
+    assert not box.layout.unwatched.is_symlink()
+    upgrade.resume(changing)
+    assert box.said[-1] == "no upgrade was cut short"
 
 
 class Broken:
@@ -456,6 +499,9 @@ def test_the_command(box: Box, capfd: pytest.CaptureFixture[str]) -> None:
     assert "older than 1.1.0" in capfd.readouterr().err
     assert main(["upgrade", str(box.folder / "none.tar.gz"), "--root", root]) == 3
     assert "none.tar.gz: No such file" in capfd.readouterr().err
+    assert main(["upgrade", "--resume", "--root", root]) == 0
+    assert "no upgrade was cut short" in capfd.readouterr().out
+    assert main(["upgrade", "--root", root]) == 2
     assert main(["rollback", "--root", root]) == 0
     assert box.layout.current_version() == "1.0.0"
     box.layout.settings.write_text("version = 1\n")
