@@ -21,9 +21,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-#: The user and group that the service runs as, and its name.
+#: The user and group that the service runs as, and the names of our units.
 USER = "bettong"
 SERVICE = "bettong.service"
+UPGRADE_SERVICE = "bettong-upgrade.service"
 PROGRAM = "bettong"
 
 _VERSION = re.compile(r"[0-9][0-9A-Za-z.+~_-]{0,63}")
@@ -85,6 +86,11 @@ class Layout:
     def unit(self) -> Path:
         """The service where `bettong install` puts it; a package has its own place."""
         return self.root / "etc/systemd/system" / SERVICE
+
+    @property
+    def upgrade_unit(self) -> Path:
+        """What looks after an upgrade that the power cut short, beside the service."""
+        return self.unit.with_name(UPGRADE_SERVICE)
 
     def version(self, name: str) -> Path:
         """The folder of a version. ValueError when the name is none, such as `../x`."""

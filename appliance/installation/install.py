@@ -11,7 +11,7 @@ from pathlib import Path
 
 from appliance.errors import EnvironmentFailure, UsageError
 from appliance.installation.acts import Act, call, make_folder, make_link, remove, write_file
-from appliance.layout import PROGRAM, SERVICE, USER, Layout, is_one_file
+from appliance.layout import PROGRAM, SERVICE, UPGRADE_SERVICE, USER, Layout, is_one_file
 
 _HERE = Path(__file__).parent
 _SYSUSERS = "usr/lib/sysusers.d/bettong.conf"
@@ -41,8 +41,9 @@ def install_acts(layout: Layout, program: Path | None, version: str) -> list[Act
         write_file(layout.settings, _text("bettong.toml"), keep=True),
         make_folder(layout.data, 0o750, owner),
         write_file(layout.unit, _text(SERVICE)),
+        write_file(layout.upgrade_unit, _text(UPGRADE_SERVICE)),
         *_systemctl(on_box, "daemon-reload"),
-        *_systemctl(on_box, "enable", SERVICE),
+        *_systemctl(on_box, "enable", SERVICE, UPGRADE_SERVICE),
     ]
 
 
@@ -52,8 +53,8 @@ def uninstall_acts(layout: Layout, purge: bool) -> list[Act]:
     on_box = _is_box(layout)
     acts: list[Act] = []
     if layout.unit.exists():
-        acts += _systemctl(on_box, "disable", "--now", SERVICE)
-    ours = [layout.unit, layout.command, layout.root / _SYSUSERS, layout.home]
+        acts += _systemctl(on_box, "disable", "--now", SERVICE, UPGRADE_SERVICE)
+    ours = [layout.unit, layout.upgrade_unit, layout.command, layout.root / _SYSUSERS, layout.home]
     if purge:
         ours += [layout.settings_folder, layout.data]
     acts += [remove(path) for path in ours if path.is_symlink() or path.exists()]

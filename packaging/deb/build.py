@@ -1,8 +1,8 @@
 """Make the Debian package of a frozen folder: `python packaging/deb/build.py [FOLDER [TARGET]]`
 (default: dist/bettong-folder and dist). The same folder gives the same bytes.
 
-What is where is what `bettong install` makes of the folder: appliance/layout.py. Only the unit
-stands where packages have theirs.
+What is where is what `bettong install` makes of the folder: appliance/layout.py. Only the units
+stand where packages have theirs.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def version() -> str:
 def fill(root: Path, folder: Path) -> None:
     """The files of the package below `root`."""
     shutil.copytree(folder, root / "opt/bettong/versions" / version(), symlinks=True)
-    put(root / "usr/lib/systemd/system/bettong.service", INSTALLATION / "bettong.service")
+    for unit in INSTALLATION.glob("*.service"):
+        put(root / "usr/lib/systemd/system" / unit.name, unit)
     put(root / "usr/lib/sysusers.d/bettong.conf", INSTALLATION / "sysusers.conf")
     put(root / "etc/bettong/bettong.toml", INSTALLATION / "bettong.toml")
     (root / "etc/bettong/flows").mkdir()

@@ -40,6 +40,7 @@ def test_what_is_installed_stands_where_the_layout_says(tmp_path: Path, one_file
     assert os.readlink(layout.command) == "/opt/bettong/current/bettong"
     assert layout.flows.is_dir() and layout.data.is_dir()
     assert "User=bettong" in layout.unit.read_text()
+    assert "upgrade --resume" in layout.upgrade_unit.read_text()
     assert layout.settings.read_text().endswith("version = 1\n")
 
 

@@ -5,6 +5,7 @@ and the service that it brings.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -92,6 +93,7 @@ def test_it_installs_upgrades_and_goes(tmp_path: Path) -> None:
     assert layout.flows.is_dir() and layout.settings.is_file() and layout.data.is_dir()
     unit = layout.root / "usr/lib/systemd/system/bettong.service"
     assert unit.read_text() == UNIT.read_text()
+    assert unit.with_name("bettong-upgrade.service").is_file()
 
     (layout.flows / "flow.toml").write_text("version = 1\n")
     layout.settings.write_text("version = 1 # ours\n")
@@ -114,11 +116,13 @@ def test_systemd_understands_the_service(tmp_path: Path) -> None:
     """Its program is made up, so that it is there."""
     program = shutil.which("true")
     assert program is not None
-    unit = tmp_path / "bettong.service"
-    unit.write_text(UNIT.read_text().replace("/usr/bin/bettong", program))
-    ended = call("systemd-analyze", "verify", "--man=no", unit)
-    said = [line for line in ended.stderr.splitlines() if "bettong.service" in line]
-    assert ended.returncode == 0 and not said, ended.stderr
+    for ours in UNIT.parent.glob("*.service"):
+        text = re.sub(r"/(usr/bin|opt/bettong/unwatched)/bettong", program, ours.read_text())
+        unit = tmp_path / ours.name
+        unit.write_text(text)
+        ended = call("systemd-analyze", "verify", "--man=no", unit)
+        said = [line for line in ended.stderr.splitlines() if ours.name in line]
+        assert ended.returncode == 0 and not said, ended.stderr
 
 
 def test_the_service_waits_as_long_as_we_may_take() -> None:
@@ -139,3 +143,14 @@ def test_the_service_waits_as_long_as_we_may_take() -> None:
     assert seconds["WatchdogSec"] > healing_s + limits.WATCH_EVERY_S
     assert int(settings["LimitNOFILE"]) == limits.DESCRIPTOR_MAX_COUNT
     assert settings["RestartPreventExitStatus"].split() == ["2", "78"]
+
+
+def test_an_upgrade_that_is_seen_through_has_its_time() -> None:
+    """Two starts are waited for, and settle, and old processes stop, before systemd gives up."""
+    from appliance import limits
+
+    text = (UNIT.parent / "bettong-upgrade.service").read_text()
+    (minutes,) = re.findall(r"^TimeoutStartSec=(\d+)min$", text, re.MULTILINE)
+    once_s = limits.UPGRADE_READY_S + limits.UPGRADE_SETTLED_S + limits.STATUS_TIMEOUT_S
+    assert int(minutes) * 60 > 2 * once_s + limits.STOP_KILL_S
+    assert Layout().unwatched.as_posix() in text
