@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 from appliance import _native
+from appliance.limits import SHARD_COUNT
 
-__all__ = ["address", "ffi", "lib", "read_packed"]
+__all__ = ["address", "count_shards", "ffi", "lib", "read_packed"]
 
 # A module built for another minor version of Python may load and then break: refuse it by its name.
 _SUFFIX = importlib.machinery.EXTENSION_SUFFIXES[0]
@@ -46,3 +47,12 @@ def read_packed(write: Callable[[Any, int], int]) -> bytes:
         if needed <= capacity:
             return bytes(ffi.buffer(out, needed))
         capacity = needed + needed // 3
+
+
+def count_shards(shards: bytes) -> dict[int, int]:
+    """How many records each shard has that has any, in the order of shards; `shards` has a byte for
+    each record. ValueError: one of them is no shard."""
+    counts = ffi.new("uint32_t[]", SHARD_COUNT)
+    if not lib.shards_count(shards, len(shards), counts):
+        raise ValueError(f"a record has shard {max(shards)}; the last is {SHARD_COUNT - 1}")
+    return {shard: count for shard, count in enumerate(ffi.unpack(counts, SHARD_COUNT)) if count}

@@ -17,7 +17,7 @@ import zmq
 
 import inputs
 import processes
-from appliance.connect import Batch, Later, Resume
+from appliance.connect import Batch, Later, Records, Resume
 from appliance.limits import LINK_MESSAGE_BYTES
 from appliance.link.upstream import UpstreamSink, UpstreamSource
 from results import Row
@@ -70,7 +70,7 @@ def our_receive(port: int) -> None:
 def our_send(port: int) -> None:
     sink = UpstreamSink(to=f"127.0.0.1:{port}", name="box")
     sink.open(Resume(stream=STREAM, epoch=1))
-    records = [b"%0*d" % (RECORD, i) for i in range(BATCH)]
+    records = Records.of([b"%0*d" % (RECORD, i) for i in range(BATCH)])  # as a block has them
     shards = bytes(i * 37 % 64 for i in range(BATCH))
     counts = [shards.count(shard) for shard in range(64)]
     for i in range(EVENTS // BATCH):

@@ -62,6 +62,7 @@ from appliance.connect.options import (
     construct,
     is_secret,
 )
+from appliance.connect.records import Records
 from appliance.connect.registry import (
     SINK_NAMES,
     SOURCE_NAMES,
@@ -92,6 +93,7 @@ __all__ = [
     "NativeEnd",
     "Numbered",
     "Placed",
+    "Records",
     "Replayable",
     "Resume",
     "Sink",

@@ -12,6 +12,8 @@ from appliance.link import wire
 from appliance.link.numbers import Numbers
 from appliance.link.wire import Hello
 
+_LIST_OF_8 = b"\x98"
+
 
 @dataclass
 class History:
@@ -28,6 +30,7 @@ class History:
     next: Numbers = field(default_factory=Numbers)
     durable: Numbers = field(default_factory=Numbers)
     lost: int = 0
+    _begin: bytes = field(default=b"", repr=False, compare=False)  # of its position, once known
 
     @property
     def partition(self) -> str:
@@ -49,21 +52,15 @@ class History:
         """It is this sender's from now on."""
         self.node, self.flow = hello.node, hello.flow
         self.epoch, self.instance = hello.epoch, hello.instance
+        self._begin = b""
 
     def position(self) -> bytes:
         """How far it has been handed on, as a cut keeps it."""
-        names = (self.node, self.flow, self.sink)
-        values = (
-            UPSTREAM_POSITION.version,
-            *names,
-            self.epoch,
-            self.instance,
-            self.next.packed(),
-            self.lost,
-        )
-        packed = msgpack.packb(values)
-        assert isinstance(packed, bytes)
-        return packed
+        if not self._begin:  # every message has a position: what does not change is packed once
+            names = (self.node, self.flow, self.sink)
+            values = (UPSTREAM_POSITION.version, *names, self.epoch, self.instance)
+            self._begin = _LIST_OF_8 + b"".join(map(msgpack.packb, values))
+        return self._begin + msgpack.packb(self.next.packed()) + msgpack.packb(self.lost)
 
     @classmethod
     def restored(cls, partition: str, position: bytes) -> History:

@@ -19,22 +19,28 @@ class Numbers:
 
     def __init__(self, vector: Mapping[int, int] | None = None) -> None:
         given = vector or {}
-        self._at = ffi.new("uint64_t[]", [given.get(shard, 1) for shard in range(SHARD_COUNT)])
+        #: The same for C.
+        self.at = ffi.new("uint64_t[]", [given.get(shard, 1) for shard in range(SHARD_COUNT)])
 
     def __getitem__(self, shard: int) -> int:
-        number: int = self._at[shard]
+        number: int = self.at[shard]
         return number
 
     def __setitem__(self, shard: int, number: int) -> None:
-        self._at[shard] = number
+        self.at[shard] = number
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._at)
+        return iter(self.listed())
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Numbers) and list(self) == list(other)
+        return isinstance(other, Numbers) and self.listed() == other.listed()
 
     __hash__ = None  # type: ignore[assignment]  # it changes
+
+    def listed(self) -> list[int]:
+        """All 64."""
+        found: list[int] = ffi.unpack(self.at, SHARD_COUNT)
+        return found
 
     def vector(self) -> dict[int, int]:
         """The shards whose next number is not the first."""
@@ -55,18 +61,13 @@ class Numbers:
     def packed(self) -> bytes:
         """The same in its form on the wire."""
         out = ffi.new("char[]", VECTOR_MAX_BYTES)
-        return bytes(ffi.buffer(out, lib.vector_pack(self._at, out)))
-
-    def number(self, shards: bytes) -> bytes:
-        """Number records of these shards on from here; the first number of each, as a vector."""
-        out = ffi.new("char[]", VECTOR_MAX_BYTES)
-        return bytes(ffi.buffer(out, lib.records_number(shards, len(shards), self._at, out)))
+        return bytes(ffi.buffer(out, lib.vector_pack(self.at, out)))
 
     def check(self, vector: bytes, shards: bytes) -> tuple[int, Numbers]:
         """How a message of records with these shards, whose first numbers are this vector, fits
         here (NUMBERS_… of the native module), and the numbers behind it."""
         after = Numbers.__new__(Numbers)
-        after._at = ffi.new("uint64_t[]", SHARD_COUNT)
+        after.at = ffi.new("uint64_t[]", SHARD_COUNT)
         sizes = (len(vector), shards, len(shards))
-        found: int = lib.records_check(vector, *sizes, self._at, NUMBER_MAX, after._at)
+        found: int = lib.records_check(vector, *sizes, self.at, NUMBER_MAX, after.at)
         return found, after

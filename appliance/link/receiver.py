@@ -32,7 +32,7 @@ from appliance.link.wire import (
 )
 from appliance.native import lib
 
-_LENGTH = struct.Struct("<I")
+_LENGTH = struct.Struct(">I")
 
 
 @dataclass(frozen=True)
@@ -272,7 +272,7 @@ class Receiver:
 
     def _data(self, history: History, data: Data, after: Numbers, is_known: bool) -> Taken | None:
         """Its records, or those of them that come next when some are known."""
-        framed = data.framed()
+        framed = bytes(data.framed)
         if is_known:
             framed = self._without_known(history, data, framed)
         history.next = after
@@ -287,8 +287,8 @@ class Receiver:
         known = {shard: history.next[shard] - number for shard, number in first.items()}
         kept = []
         at = 0
-        for shard, (length,) in zip(data.shards, _LENGTH.iter_unpack(data.lengths), strict=True):
-            end = at + 4 + length
+        for shard in data.shards:
+            end = at + 4 + _LENGTH.unpack_from(framed, at)[0]
             if known[shard] > 0:
                 known[shard] -= 1
                 self.counts["dropped_earlier"] += 1

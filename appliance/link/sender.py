@@ -11,11 +11,12 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from appliance.connect import Batch
+from appliance.connect import Batch, Records
 from appliance.limits import LINK_UNCONFIRMED_MAX_COUNT
 from appliance.link import wire
 from appliance.link.numbers import Numbers
 from appliance.link.wire import Ack, Gap, Garbled, Hello, Reset, ResumeAt
+from appliance.native import count_shards
 
 
 class Refused(ConnectionError):
@@ -59,9 +60,9 @@ class Sender:
         self.is_open = False  # whether the receiver has said where to go on
         self._credit = self._sent = 0
         self._waiting: deque[bytes] = deque()  # messages of gaps
-        self._messages: Iterator[bytes] = iter(())
-        self._packer = wire.DataPacker()
-        self._head: bytes | None = None  # made, but without credit so far
+        self._messages: Iterator[memoryview] = iter(())
+        self._packer = wire.DataPacker(hello)
+        self._head: memoryview | None = None  # made, but without credit so far
         self._marks: deque[dict[int, int]] = deque()  # of each batch on its way: what is after it
         self._confirmed = 0
         self.given_up = 0  # results that the receiver lacks and that are here no more
@@ -73,9 +74,8 @@ class Sender:
 
     def confirmed(self) -> int:
         """How many of the batches taken so far are durable at the receiver."""
-        while self._marks and all(
-            self._durable[shard] >= end for shard, end in self._marks[0].items()
-        ):
+        durable = self._durable.listed() if self._marks else []
+        while self._marks and all(durable[shard] >= end for shard, end in self._marks[0].items()):
             self._marks.popleft()
             self._confirmed += 1
         return self._confirmed
@@ -155,10 +155,14 @@ class Sender:
         if not self.is_open or self.is_waiting or len(self._marks) >= LINK_UNCONFIRMED_MAX_COUNT:
             return False
         end = self._checked(batch)
+        wanted = self._next.listed()
         for shard, first in batch.first.items():
-            self._skip_to(shard, first)
-        is_known = any(batch.first[shard] < self._next[shard] for shard in end)
-        self._messages = self._cut_up(self._without_known(batch) if is_known else batch)
+            if first > wanted[shard]:
+                self._skip_to(shard, first)
+        shards, records = batch.shards, Records.of(batch.records)
+        if any(batch.first[shard] < wanted[shard] for shard in end):
+            shards, records = self._without_known(batch)
+        self._messages = self._packer.messages(self._next, shards, records)
         self._memory.made(end)
         self._marks.append(end)
         return True
@@ -167,12 +171,10 @@ class Sender:
         """The numbers behind it, of the shards that it has."""
         if batch.stream != self._hello.stream or batch.epoch > self._hello.epoch:
             raise ValueError("a batch of another stream, or of a later epoch, than the link's")
-        behind = Numbers(batch.first)
-        shards = wire.read_vector(behind.number(batch.shards)).keys()
-        numbered = shards <= batch.first.keys() and bool(shards) == bool(batch.shards)
-        if len(batch.shards) != len(batch.records) or not numbered:
+        counts, first = count_shards(batch.shards), batch.first
+        if len(batch.shards) != len(batch.records) or not counts.keys() <= first.keys():
             raise ValueError("a batch whose records, shards and numbers do not belong together")
-        return {shard: behind[shard] for shard in shards}
+        return {shard: first[shard] + count for shard, count in counts.items()}
 
     def _skip_to(self, shard: int, first: int) -> None:
         """The numbers of a shard up to here will never come."""
@@ -183,17 +185,8 @@ class Sender:
             self._next[shard] = first
             self.given_up += first - wanted
 
-    def _cut_up(self, batch: Batch) -> Iterator[bytes]:
-        """Its messages."""
-        records = list(batch.records)
-        at = 0
-        while at < len(records):
-            message, count = self._packer.pack(self._hello, self._next, batch.shards, records, at)
-            at += count
-            yield message
-
-    def _without_known(self, batch: Batch) -> Batch:
-        """Only the records that the receiver has not got."""
+    def _without_known(self, batch: Batch) -> tuple[bytes, Records]:
+        """Only the records that the receiver has not got, and their shards."""
         numbers = dict(batch.first)
         kept = []
         for i, shard in enumerate(batch.shards):
@@ -201,16 +194,17 @@ class Sender:
                 kept.append(i)
             numbers[shard] += 1
         shards = bytes(batch.shards[i] for i in kept)
-        records = [batch.records[i] for i in kept]
-        return Batch(batch.stream, batch.epoch, batch.first, shards, records)
+        return shards, Records.of([batch.records[i] for i in kept])
 
-    def _peek(self) -> bytes | None:
+    def _peek(self) -> memoryview | None:
         if self._head is None:
             self._head = next(self._messages, None)
         return self._head
 
-    def next_message(self) -> bytes | None:
-        """The next message to send; None: there is none, or the receiver gives no credit for it."""
+    def next_message(self) -> bytes | memoryview | None:
+        """The next message to send, valid until it `has_left`; None: there is none, or the receiver
+        gives no credit for it."""
+        message: bytes | memoryview | None
         message = self._waiting[0] if self._waiting else self._peek()
         if message is None or self._sent + len(message) > self._credit:
             return None

@@ -99,8 +99,9 @@ class Line:
             return None
         return parts[0] if len(parts) == 1 else b""
 
-    def send(self, message: bytes) -> bool:
-        """False: ZeroMQ's queue is full; the message is not taken."""
+    def send(self, message: bytes | memoryview) -> bool:
+        """False: ZeroMQ's queue is full; the message is not taken. It is copied: one that is lent
+        comes back by a thread of pyzmq's, which costs more."""
         try:
             self._socket.send(message, self._zmq.NOBLOCK)
         except self._zmq.Again:
@@ -190,14 +191,19 @@ class Listener:
 
     def receive(self) -> tuple[bytes, memoryview, str] | None:
         """The next message with its connection and the sender's public key; None: none is there."""
+        socket = self._socket
         try:
-            parts = self._socket.recv_multipart(self._zmq.NOBLOCK, copy=False)
+            connection = socket.recv(self._zmq.NOBLOCK)
         except self._zmq.Again:
             return None
-        key = str(parts[-1].get("User-Id")) if self._keys is not None else ""
+        part = socket.recv(copy=False)  # it is here: a message comes whole
+        key = str(part.get("User-Id")) if self._keys is not None else ""
+        if not part.more:
+            return connection, part.buffer, key
         # More than one part is no message of ours: an empty one says so.
-        message = parts[1].buffer if len(parts) == 2 else memoryview(b"")
-        return parts[0].bytes, message, key
+        while part.more:
+            part = socket.recv(copy=False)
+        return connection, memoryview(b""), key
 
     def send(self, connection: bytes, message: bytes) -> bool:
         """False: it is gone, or reads nothing."""

@@ -6,13 +6,13 @@ A *vector* says for each shard which number comes next; a shard that is not in i
 from __future__ import annotations
 
 import struct
-import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgpack
 
+from appliance.connect import Records
 from appliance.limits import (
     LINK_MESSAGE_BYTES,
     LINK_MESSAGE_MAX_BYTES,
@@ -22,20 +22,19 @@ from appliance.limits import (
     SHARD_COUNT,
 )
 from appliance.link.numbers import NUMBER_MAX, VECTOR_MAX_BYTES, Numbers
-from appliance.native import address, ffi, lib
+from appliance.native import ffi, lib
 
-VERSION = 1
+VERSION = 2
 HELLO, RESUME, ACK, GAP, RESET, DATA = 1, 2, 3, 4, 5, 6
 STREAM_BYTES, INSTANCE_BYTES = 16, 8
 
 _HEAD = struct.Struct("<BBHI16sQ")  # kind, version, shards in the vector, records, stream, epoch
 _NEXT = struct.Struct("<BQ")  # shard, number
-_SUM = struct.Struct("<I")
+_SUM = struct.Struct("<Q")
 
-#: A record's shard and length.
-RECORD_EXTRA_BYTES = 5
-#: What a message has for records with these, beside its head, a whole vector and its checksum.
-_ROOM = LINK_MESSAGE_BYTES - _HEAD.size - VECTOR_MAX_BYTES - _SUM.size
+#: What a message may have beside its records with their shards and lengths.
+_ENDS_BYTES = _HEAD.size + VECTOR_MAX_BYTES + _SUM.size
+_ROOM = LINK_MESSAGE_BYTES - _ENDS_BYTES
 
 
 class Garbled(ValueError):
@@ -106,26 +105,16 @@ class Reset:
 
 @dataclass(frozen=True)
 class Data:
-    """Records; `shards` has a byte for each, `lengths` 32 bits each, `body` is all of them. The
-    numbers are a vector as it came: whoever takes the records checks it.
+    """Records: a byte of `shards` for each; `framed` has them one behind the other, each behind its
+    length (32 bits, big-endian). The numbers are a vector as it came: whoever takes the records
+    checks it.
     """
 
     stream: bytes
     epoch: int
     numbers: bytes
     shards: bytes
-    lengths: memoryview
-    body: memoryview
-
-    def framed(self) -> bytes:
-        """All records, each behind its length (32 bits, big-endian). Garbled: they do not add
-        up."""
-        size = len(self.body) + len(self.lengths)
-        out = ffi.new("char[]", size)
-        lengths, body = ffi.from_buffer(self.lengths), ffi.from_buffer(self.body)
-        if not lib.records_frame(lengths, len(self.shards), body, len(self.body), out):
-            raise Garbled("its records have other lengths than it says")
-        return bytes(ffi.buffer(out, size))
+    framed: memoryview
 
 
 Message = Hello | ResumeAt | Ack | Gap | Reset | Data
@@ -141,7 +130,7 @@ def pack_vector(vector: Mapping[int, int]) -> bytes:
 
 def _control(kind: int, *values: object) -> bytes:
     message: bytes = bytes((kind, VERSION)) + msgpack.packb(values)
-    return message + _SUM.pack(zlib.crc32(message))
+    return message + _SUM.pack(lib.xxh64_bytes(message, len(message)))
 
 
 def pack(message: Hello | ResumeAt | Ack | Gap | Reset) -> bytes:
@@ -164,33 +153,31 @@ def pack(message: Hello | ResumeAt | Ack | Gap | Reset) -> bytes:
 
 
 class DataPacker:
-    """Makes messages of records; keeps the room in which they are gathered."""
+    """Makes messages of records; keeps the room in which they are made."""
 
-    def __init__(self) -> None:
-        self._lengths = ffi.new("char[]", 4 * (_ROOM // RECORD_EXTRA_BYTES + 1))
-        self._body = ffi.new("char[]", _ROOM)
-        self._size = ffi.new("size_t *")
+    def __init__(self, hello: Hello) -> None:
+        self._head = _HEAD.pack(DATA, VERSION, 0, 0, hello.stream, hello.epoch)
+        self._out = ffi.new("char[]", LINK_MESSAGE_BYTES)
+        self._sizes = ffi.new("size_t[2]")
 
-    def pack(
-        self, hello: Hello, numbers: Numbers, shards: bytes, records: list[bytes], at: int
-    ) -> tuple[bytes, int]:
-        """A message of as many records from `at` on as it has room for, numbered on from `numbers`,
-        which go on behind them; and how many these are.
+    def messages(self, numbers: Numbers, shards: bytes, records: Records) -> Iterator[memoryview]:
+        """As few messages as these records have room in, numbered on from `numbers`, which go on
+        behind each. A message is valid until the next is asked for.
         ValueError: a record is larger than a link carries."""
-        where = (_ROOM, self._lengths, self._body, self._size)
-        count: int = lib.records_take(address(records), at, *where)
-        if count < 0:
-            raise TypeError("records are a list of bytes")
-        size = self._size[0]
-        check_record(size)  # only one record alone can be so large
-        body = ffi.buffer(self._body, size) if size <= _ROOM else records[at]
-        part = shards[at : at + count]
-        vector = numbers.number(part)
-        shard_count = len(vector) // _NEXT.size
-        head = _HEAD.pack(DATA, VERSION, shard_count, count, hello.stream, hello.epoch)
-        before = b"".join((head, vector, part, ffi.buffer(self._lengths, 4 * count)))
-        checksum = zlib.crc32(body, zlib.crc32(before))
-        return b"".join((before, body, _SUM.pack(checksum))), count
+        bins, shard = ffi.from_buffer(records.packed), ffi.from_buffer(shards)
+        left, more = len(records.packed), len(shards)
+        taken, framed = self._sizes, self._sizes + 1
+        while more:
+            count = lib.bins_fit(bins, left, more, _ROOM, taken, framed)
+            if not count:
+                raise ValueError("there are fewer records than shards")
+            size = _ENDS_BYTES + count + framed[0]
+            check_record(framed[0] - 4 * count)  # only one record alone can be so large
+            out = self._out if size <= LINK_MESSAGE_BYTES else ffi.new("char[]", size)
+            size = lib.data_pack(self._head, shard, count, bins, numbers.at, out)
+            yield memoryview(ffi.buffer(out, size))
+            bins, left = bins + taken[0], left - taken[0]
+            shard, more = shard + count, more - count
 
 
 # ---- reading ----
@@ -199,17 +186,18 @@ class DataPacker:
 def read(message: bytes | memoryview) -> Message:
     """What a message says. Garbled: it says nothing that we know."""
     view = memoryview(message)
-    if not 6 < len(view) <= LINK_MESSAGE_MAX_BYTES:
+    end = len(view) - _SUM.size
+    if end <= 2 or len(view) > LINK_MESSAGE_MAX_BYTES:
         raise Garbled(f"it has {len(view)} bytes")
     if view[1] != VERSION:
         raise OtherVersion(f"it is of version {view[1]} of the protocol; this is {VERSION}")
-    if zlib.crc32(view[:-4]) != _SUM.unpack_from(view, len(view) - 4)[0]:
+    if lib.xxh64_bytes(ffi.from_buffer(view), end) != _SUM.unpack_from(view, end)[0]:
         raise Garbled("its checksum is wrong")
     if view[0] == DATA:
-        return _read_data(view)
+        return _read_data(view, end)
     if view[0] not in _READERS:
         raise Garbled(f"there is no message of kind {view[0]}")
-    values = _unpacked(bytes(view[2:-4]))
+    values = _unpacked(bytes(view[2:end]))
     kinds, make = _READERS[view[0]]
     if len(values) != len(kinds):
         raise Garbled(f"it has {len(values)} values, not {len(kinds)}")
@@ -220,25 +208,22 @@ def read(message: bytes | memoryview) -> Message:
     return made
 
 
-def _read_data(view: memoryview) -> Data:
-    if len(view) < _HEAD.size + 4:
+def _read_data(view: memoryview, end: int) -> Data:
+    """`end`: where its checksum begins."""
+    if end < _HEAD.size:
         raise Garbled("it is cut short")
-    _, _, shards, count, stream, epoch = _HEAD.unpack_from(view)
-    at = _HEAD.size + shards * _NEXT.size
-    lengths_at = at + count
-    body_at = lengths_at + 4 * count
-    if not (0 < shards <= SHARD_COUNT and count and body_at + 4 <= len(view)):
+    _, _, entries, count, stream, epoch = _HEAD.unpack_from(view)
+    shards_at = _HEAD.size + entries * _NEXT.size
+    records_at = shards_at + count
+    if not (0 < entries <= SHARD_COUNT and count and records_at <= end):
         raise Garbled("its counts do not fit its size")
     if not 0 < epoch <= NUMBER_MAX:
         raise Garbled(f"its epoch is {epoch}")
-    return Data(
-        stream,
-        epoch,
-        bytes(view[_HEAD.size : at]),
-        bytes(view[at:lengths_at]),
-        view[lengths_at:body_at],
-        view[body_at:-4],
-    )
+    framed = view[records_at:end]
+    if lib.frames_count(ffi.from_buffer(framed), len(framed)) != count:
+        raise Garbled("its records have other lengths than it says")
+    numbers, shards = bytes(view[_HEAD.size : shards_at]), bytes(view[shards_at:records_at])
+    return Data(stream, epoch, numbers, shards, framed)
 
 
 def read_vector(packed: bytes) -> dict[int, int]:

@@ -7,14 +7,14 @@ numbers.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 
 import msgpack
 from msgspec import Struct
 
-from appliance.connect import Batch
+from appliance.connect import Batch, Records
 from appliance.limits import BLOCK_MAX_BYTES, RECORD_MAX_COUNT, SHARD_COUNT
+from appliance.native import count_shards, lib
 
 
 class BlockDamaged(ValueError):
@@ -66,33 +66,28 @@ class Block(Struct, frozen=True):
                 packed, max_bin_len=BLOCK_MAX_BYTES, max_array_len=SHARD_COUNT
             )
             numbers = {int(shard): int(number) for shard, number in first}
-            if not numbers.keys() >= set(shards):
-                raise ValueError("a record has no number")
             if not all(isinstance(part, bytes) for part in (stream, shards, data)):
                 raise ValueError("its parts are of other types")
+            if not numbers.keys() >= count_shards(shards).keys():
+                raise ValueError("a record has no number")
             return cls(data, int(made_s), int(place), stream, int(epoch), shards, numbers)
         except (ValueError, TypeError, msgpack.UnpackException) as error:
             raise BlockDamaged(f"a spool block cannot be read: {error}") from error
 
-    def records(self) -> list[bytes]:
-        """The results one by one. BlockDamaged when they are not what they should be."""
-        unpacker = msgpack.Unpacker(max_buffer_size=0, max_bin_len=BLOCK_MAX_BYTES)
-        unpacker.feed(self.data)
-        try:
-            found = list(unpacker)
-        except (ValueError, msgpack.UnpackException) as error:
-            raise BlockDamaged(f"the records of a spool block cannot be read: {error}") from error
-        if not all(isinstance(record, bytes) for record in found):
+    def records(self) -> Records:
+        """The results. BlockDamaged when they are not what they should be."""
+        count: int = lib.bins_count(self.data, len(self.data))
+        if count < 0:
             raise BlockDamaged("a spool block holds something else than records")
-        if len(found) > RECORD_MAX_COUNT or (self.shards and len(self.shards) != len(found)):
+        if count > RECORD_MAX_COUNT or (self.shards and len(self.shards) != count):
             raise BlockDamaged("a spool block's records and shards do not fit together")
-        return found
+        return Records(self.data, count)
 
     def batch(self, *, whole: bool) -> Batch:
         """For a sink that keeps numbers. `whole`: it does not follow the one sent before, so that
         what was given up of shards without a record in this block is told as well."""
         known = self.first or {}
-        first = {shard: known[shard] for shard in sorted(known if whole else set(self.shards))}
+        first = {shard: known[shard] for shard in sorted(known if whole else count_shards(self.shards))}
         return Batch(self.stream, self.epoch, first, self.shards, self.records())
 
 
@@ -100,7 +95,7 @@ def number(shards: bytes, following: dict[int, int]) -> dict[int, int]:
     """The next number of each shard of a sink before a block with these shards; `following`, the
     same after the blocks before it, is moved on. Numbers begin at 1 (S21).
     """
-    counts = Counter(shards)
+    counts = count_shards(shards)
     for shard in counts:
         following.setdefault(shard, 1)
     first = dict(following)

@@ -167,14 +167,15 @@ class SenderThread(threading.Thread):
         if self._is_placed:
             connector.write_at(block.place, block.data)
             return
-        records = block.records()
+        batch = block.batch(whole=not follows)
+        count = len(batch.records)
         if self._spool.count > SPOOL_LIVE_COUNT:
-            self._leaving.wait(self._rate.wait_s(len(records)))
+            self._leaving.wait(self._rate.wait_s(count))
         if isinstance(connector, connect.Numbered):
-            connector.write_batch(block.batch(whole=not follows))
-        elif records:
-            connector.write(records)
-        self.sent_records += len(records)
+            connector.write_batch(batch)
+        elif count:
+            connector.write(list(batch.records))
+        self.sent_records += count
 
     def _is_window_full(self) -> bool:
         most = PLACE_SYNC_MAX_BYTES if self._is_placed else SEND_WINDOW_MAX_BYTES

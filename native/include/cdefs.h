@@ -247,9 +247,11 @@ size_t step_trial_take_faults(step_trial_t *self, char *out, size_t capacity);
 
 /* ---- records of a link ---- */
 typedef enum { NUMBERS_NEXT, NUMBERS_EARLIER, NUMBERS_LATER, NUMBERS_GARBLED } numbers_t;
-bool records_frame(const char *lengths, uint32_t count, const char *body, size_t size, char *out);
-int64_t records_take(uintptr_t list, uint32_t at, size_t room, char *lengths, char *body, size_t *size);
-size_t records_number(const char *shards, uint32_t count, uint64_t *next, char *out);
+int64_t bins_count(const char *packed, size_t size);
+uint32_t bins_fit(const char *packed, size_t size, uint32_t most, size_t room, size_t *taken, size_t *framed);
+int64_t frames_count(const char *framed, size_t size);
+bool shards_count(const char *shards, uint32_t count, uint32_t *counts);
+size_t data_pack(const char *head, const char *shards, uint32_t count, const char *packed, uint64_t *next, char *out);
 numbers_t records_check(const char *vector, size_t size, const char *shards, uint32_t count, const uint64_t *next,
                         uint64_t most, uint64_t *after);
 size_t vector_pack(const uint64_t *next, char *out);
@@ -262,6 +264,7 @@ int64_t rows_merge(const char *data, uint64_t size, uint32_t items, uint32_t ide
 /* ---- keyed state ---- */
 uint64_t hash_bytes(const char *bytes, size_t size);
 uint32_t crc32_bytes(const char *bytes, size_t size);
+uint64_t xxh64_bytes(const char *bytes, size_t size);
 
 /* The bytes of a key: its values in msgpack. The hash has full avalanche; the shard is its top six bits. */
 typedef struct key {

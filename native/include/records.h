@@ -10,22 +10,34 @@
 #include "value.h"
 
 /* numbers_t is in cdefs.h. */
-enum { RECORDS_SHARDS = 64, VECTOR_ENTRY_BYTES = 9, RECORD_EXTRA_BYTES = 5 /* shard and length */ };
+enum {
+    RECORDS_SHARDS = 64,
+    VECTOR_ENTRY_BYTES = 9,
+    FRAME_HEAD_BYTES = 4,   /* a record's length on the wire */
+    RECORD_EXTRA_BYTES = 5, /* and its shard */
+    DATA_HEAD_BYTES = 32
+};
 
-/* `lengths` are `count` numbers of 32 bits, little-endian; `body` is the records, one behind the other. Each goes to
- * `out` behind its length, big-endian: `size` + 4 * `count` bytes. False, and nothing useful in `out`: the lengths do
- * not add up to `size`. */
-bool records_frame (const char *lengths, uint32_t count, const char *body, size_t size, char *out);
+/* How many msgpack bins stand one behind the other in `packed`; -1 when anything else does. */
+int64_t bins_count (const char *packed, size_t size);
 
-/* As many records of a Python list of bytes, from `at` on, as have room with their shards and lengths; one at least, if
- * there is one. Their lengths (32 bits, little-endian) go to `lengths`, they themselves to `body`, `room` bytes, but for
- * a single one that is larger than `room`. Returns how many; `*size` is the sum of their lengths. -1: it is no list of
- * bytes. Takes the GIL. */
-int64_t records_take (uintptr_t list, uint32_t at, size_t room, char *lengths, char *body, size_t *size);
+/* How many bins from here on, `most` at most, have room as records with their lengths and shards; one, if there is one,
+ * has it always. They take `*taken` bytes of `packed`, and `*framed` with 32 bits of length before each. */
+uint32_t bins_fit (const char *packed, size_t size, uint32_t most, size_t room, size_t *taken,
+                   size_t *framed);
 
-/* Number `count` records, whose shards these are, on from `next`, which goes on behind them. The first number of each
- * shard goes to `out` as a vector; returns its size in bytes, 0 when a shard is none. */
-size_t records_number (const char *shards, uint32_t count, uint64_t *next, char *out);
+/* How many records stand one behind the other, each behind its length (32 bits, big-endian); -1 when the lengths do not
+ * add up to `size`. */
+int64_t frames_count (const char *framed, size_t size);
+
+/* How many of these records each shard has; false when one of them is no shard. */
+bool shards_count (const char *shards, uint32_t count, uint32_t *counts);
+
+/* A DATA message: `head` (DATA_HEAD_BYTES) with its counts filled in, the number of each shard's first record as a
+ * vector, on from `next`, which goes on behind them, `count` shards, as many bins of `packed`, the checksum. Returns its
+ * size; 0 when a shard is none. `bins_fit` has found that the bins are there and how much room they take in `out`. */
+size_t data_pack (const char *head, const char *shards, uint32_t count, const char *packed, uint64_t *next,
+                  char *out);
 
 /* Hold the vector of a message with these shards against `next`: does it come next, has some of it come before, or is
  * something missing before it? `after` is `next` behind its records. NUMBERS_GARBLED when vector and shards do not

@@ -3,30 +3,94 @@
 
 #include <string.h>
 
-bool records_frame (const char *lengths, uint32_t count, const char *body, size_t size, char *out) {
-    const uint8_t *from = (const uint8_t *) lengths;
-    for (uint32_t i = 0; i < count; i++, from += 4) {
-        size_t length =
-            (size_t) from[0] | (size_t) from[1] << 8 | (size_t) from[2] << 16 | (size_t) from[3] << 24;
-        if (length > size)
-            return false;
-        char head[4] = {(char) from[3], (char) from[2], (char) from[1], (char) from[0]};
-        memcpy (out, head, 4);
-        memcpy (out + 4, body, length);
-        out += 4 + length;
-        body += length;
-        size -= length;
+#include "checksum.h"
+
+static uint32_t get_length (const uint8_t *from) {
+    return (uint32_t) from[0] << 24 | (uint32_t) from[1] << 16 | (uint32_t) from[2] << 8 | from[3];
+}
+
+static char *put_length (char *out, uint32_t length) {
+    for (int shift = 24; shift >= 0; shift -= 8)
+        *out++ = (char) (length >> shift);
+    return out;
+}
+
+static char *put_little (char *out, uint64_t number, int bytes) {
+    for (int i = 0; i < bytes; i++)
+        *out++ = (char) (number >> 8 * i);
+    return out;
+}
+
+/* ---- records ---- */
+
+/* The bytes before what a bin holds, `*length` bytes; 0 when there is no whole bin at `at`. */
+static size_t bin_head (const uint8_t *at, size_t left, uint32_t *length) {
+    if (left < 2 || at[0] < 0xc4 || at[0] > 0xc6)
+        return 0;
+    size_t head = 1 + ((size_t) 1 << (at[0] - 0xc4));
+    if (head > left)
+        return 0;
+    uint32_t found = 0;
+    for (size_t i = 1; i < head; i++)
+        found = found << 8 | at[i];
+    *length = found;
+    return found <= left - head ? head : 0;
+}
+
+int64_t bins_count (const char *packed, size_t size) {
+    const uint8_t *at = (const uint8_t *) packed;
+    int64_t count = 0;
+    for (size_t left = size; left; count++) {
+        uint32_t length;
+        size_t head = bin_head (at, left, &length);
+        if (!head)
+            return -1;
+        at += head + length;
+        left -= head + length;
     }
-    return size == 0;
+    return count;
+}
+
+uint32_t bins_fit (const char *packed, size_t size, uint32_t most, size_t room, size_t *taken,
+                   size_t *framed) {
+    const uint8_t *at = (const uint8_t *) packed;
+    size_t left = size, used = 0;
+    uint32_t count = 0;
+    for (; count < most; count++) {
+        uint32_t length;
+        size_t head = bin_head (at, left, &length);
+        if (!head || (count && used + length + RECORD_EXTRA_BYTES > room))
+            break;
+        used += length + RECORD_EXTRA_BYTES;
+        at += head + length;
+        left -= head + length;
+    }
+    *taken = size - left;
+    *framed = used - count;
+    return count;
+}
+
+int64_t frames_count (const char *framed, size_t size) {
+    const uint8_t *at = (const uint8_t *) framed;
+    int64_t count = 0;
+    for (size_t left = size; left; count++) {
+        if (left < FRAME_HEAD_BYTES)
+            return -1;
+        uint32_t length = get_length (at);
+        left -= FRAME_HEAD_BYTES;
+        if (length > left)
+            return -1;
+        at += FRAME_HEAD_BYTES + length;
+        left -= length;
+    }
+    return count;
 }
 
 /* ---- numbers ---- */
 
 static char *put_entry (char *out, unsigned shard, uint64_t number) {
     *out++ = (char) shard;
-    for (int i = 0; i < 8; i++)
-        *out++ = (char) (number >> 8 * i);
-    return out;
+    return put_little (out, number, 8);
 }
 
 static uint64_t get_number (const char *entry) {
@@ -36,8 +100,7 @@ static uint64_t get_number (const char *entry) {
     return number;
 }
 
-/* How many records each shard has; false when one of them is no shard. */
-static bool count_shards (const char *shards, uint32_t count, uint32_t *counts) {
+bool shards_count (const char *shards, uint32_t count, uint32_t *counts) {
     memset (counts, 0, RECORDS_SHARDS * sizeof *counts);
     for (uint32_t i = 0; i < count; i++) {
         if ((uint8_t) shards[i] >= RECORDS_SHARDS)
@@ -47,23 +110,20 @@ static bool count_shards (const char *shards, uint32_t count, uint32_t *counts) 
     return true;
 }
 
-size_t records_number (const char *shards, uint32_t count, uint64_t *next, char *out) {
-    uint32_t counts[RECORDS_SHARDS];
-    if (!count_shards (shards, count, counts))
-        return 0;
-    char *end = out;
+/* The first number of each shard that has records, as a vector; `next` goes on behind them. */
+static char *put_numbers (char *out, const uint32_t *counts, uint64_t *next) {
     for (unsigned shard = 0; shard < RECORDS_SHARDS; shard++)
         if (counts[shard]) {
-            end = put_entry (end, shard, next[shard]);
+            out = put_entry (out, shard, next[shard]);
             next[shard] += counts[shard];
         }
-    return (size_t) (end - out);
+    return out;
 }
 
 numbers_t records_check (const char *vector, size_t size, const char *shards, uint32_t count,
                          const uint64_t *next, uint64_t most, uint64_t *after) {
     uint32_t counts[RECORDS_SHARDS];
-    if (!count_shards (shards, count, counts))
+    if (!shards_count (shards, count, counts))
         return NUMBERS_GARBLED;
     memcpy (after, next, RECORDS_SHARDS * sizeof *after);
     numbers_t found = NUMBERS_NEXT;
@@ -92,5 +152,35 @@ size_t vector_pack (const uint64_t *next, char *out) {
     for (unsigned shard = 0; shard < RECORDS_SHARDS; shard++)
         if (next[shard] != 1)
             end = put_entry (end, shard, next[shard]);
+    return (size_t) (end - out);
+}
+
+/* ---- a message ---- */
+
+static char *put_frames (char *out, const char *packed, uint32_t count) {
+    const uint8_t *at = (const uint8_t *) packed;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t length = 0;
+        at += bin_head (at, SIZE_MAX, &length);
+        out = put_length (out, length);
+        memcpy (out, at, length);
+        out += length;
+        at += length;
+    }
+    return out;
+}
+
+size_t data_pack (const char *head, const char *shards, uint32_t count, const char *packed, uint64_t *next,
+                  char *out) {
+    uint32_t counts[RECORDS_SHARDS];
+    if (!shards_count (shards, count, counts))
+        return 0;
+    memcpy (out, head, DATA_HEAD_BYTES);
+    char *end = put_numbers (out + DATA_HEAD_BYTES, counts, next);
+    put_little (out + 2, (uint64_t) (end - out - DATA_HEAD_BYTES) / VECTOR_ENTRY_BYTES, 2);
+    put_little (out + 4, count, 4);
+    memcpy (end, shards, count);
+    end = put_frames (end + count, packed, count);
+    end = put_little (end, xxh64_bytes (out, (size_t) (end - out)), 8);
     return (size_t) (end - out);
 }

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import struct
 
+import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.native import address, ffi, lib
+from appliance.native import ffi, lib
+from native.test_checksum import xxh64
 
 RECORDS = st.lists(st.binary(max_size=40), max_size=30)
 
@@ -21,59 +23,98 @@ def numbers(first: dict[int, int]) -> ffi.CData:
     return ffi.new("uint64_t[]", [first.get(shard, 1) for shard in range(64)])
 
 
-@given(RECORDS)
-def test_records_stand_behind_their_lengths(records: list[bytes]) -> None:
-    lengths = struct.pack(f"<{len(records)}I", *map(len, records))
-    body = b"".join(records)
-    out = ffi.new("char[]", len(lengths) + len(body))
-    assert lib.records_frame(lengths, len(records), body, len(body), out)
-    expected = b"".join(len(record).to_bytes(4, "big") + record for record in records)
-    assert bytes(ffi.buffer(out)) == expected
+def framed(records: list[bytes]) -> bytes:
+    return b"".join(len(record).to_bytes(4, "big") + record for record in records)
 
 
-@given(st.lists(st.integers(0, 2**32 - 1), max_size=20), st.binary(max_size=64))
-def test_lengths_that_do_not_add_up_are_refused(lengths: list[int], body: bytes) -> None:
-    packed = struct.pack(f"<{len(lengths)}I", *lengths)
-    out = ffi.new("char[]", len(packed) + len(body))
-    fits = lib.records_frame(packed, len(lengths), body, len(body), out)
-    assert fits == (sum(lengths) == len(body))
+def twin_counts(bytes_: bytes, big: bool) -> int:
+    """How many bins, or frames of 32-bit lengths, these bytes are; -1: none."""
+    count = at = 0
+    while at < len(bytes_):
+        head = {0xC4: 1, 0xC5: 2, 0xC6: 4}.get(bytes_[at], 9) + 1 if big else 4
+        length = int.from_bytes(bytes_[at + big : at + head], "big")
+        at += head + length
+        count += 1
+        if head > 5 or at > len(bytes_):
+            return -1
+    return count
+
+
+@given(RECORDS, st.binary(max_size=8))
+def test_bins_and_frames_are_counted_or_refused(records: list[bytes], more: bytes) -> None:
+    bins = b"".join(map(msgpack.packb, records))
+    assert lib.bins_count(bins, len(bins)) == len(records)
+    frames = framed(records)
+    assert lib.frames_count(frames, len(frames)) == len(records)
+    for whole, count, big in ((bins, lib.bins_count, True), (frames, lib.frames_count, False)):
+        for cut in range(len(whole) + 1):
+            assert count(whole[:cut], cut) == twin_counts(whole[:cut], big)
+        assert count(whole + more, len(whole + more)) == twin_counts(whole + more, big)
+
+
+def test_long_bins_are_counted() -> None:
+    for size in (255, 256, 65_535, 65_536):
+        packed = msgpack.packb(bytes(size))
+        assert lib.bins_count(packed * 2, 2 * len(packed)) == 2
+        assert lib.bins_count(packed, len(packed) - 1) == -1
+    assert lib.bins_count(b"\xc6\xff\xff\xff\xff" + bytes(20), 25) == -1
 
 
 @given(RECORDS, st.integers(5, 200))
 def test_records_are_taken_as_long_as_there_is_room(records: list[bytes], room: int) -> None:
-    lengths, body = ffi.new("char[]", 4 * (room // 5 + 1)), ffi.new("char[]", room)
-    size = ffi.new("size_t *")
-    at = 0
+    packed = b"".join(map(msgpack.packb, records))
+    sizes = ffi.new("size_t[2]")
+    at = taken = 0
     while at < len(records):
-        count = lib.records_take(address(records), at, room, lengths, body, size)
+        rest = packed[taken:]
+        count = lib.bins_fit(rest, len(rest), len(records) - at, room, sizes, sizes + 1)
         part = records[at : at + count]
         assert count >= 1
-        assert size[0] == sum(map(len, part))
-        used = size[0] + 5 * count
-        assert used <= room or count == 1
-        assert bytes(ffi.buffer(lengths, 4 * count)) == struct.pack(f"<{count}I", *map(len, part))
-        if used <= room:
-            assert bytes(ffi.buffer(body, size[0])) == b"".join(part)
-            rest = records[at + count : at + count + 1]
-            assert not rest or used + len(rest[0]) + 5 > room
+        assert rest[: sizes[0]] == b"".join(map(msgpack.packb, part))
+        assert sizes[1] == len(framed(part))
+        assert sizes[1] + count <= room or count == 1
+        following = records[at + count : at + count + 1]
+        assert not following or sizes[1] + count + len(following[0]) + 5 > room
         at += count
+        taken += sizes[0]
 
 
-@pytest.mark.parametrize("records", [(b"a",), ["a"], [b"a", bytearray(b"b")], 5])
-def test_only_a_list_of_bytes_is_taken(records: object) -> None:
-    lengths, body, size = ffi.new("char[40]"), ffi.new("char[40]"), ffi.new("size_t *")
-    assert lib.records_take(address(records), 0, 40, lengths, body, size) == -1
+@given(st.binary(max_size=40), st.integers(0, 50))
+def test_no_bytes_make_the_search_for_room_go_astray(packed: bytes, most: int) -> None:
+    sizes = ffi.new("size_t[2]")
+    count = lib.bins_fit(packed, len(packed), most, 30, sizes, sizes + 1)
+    assert 0 <= count <= most
+    assert lib.bins_count(packed, sizes[0]) == count
 
 
-@given(st.lists(st.integers(0, 70), max_size=80), st.dictionaries(st.integers(0, 63), st.just(9)))
-def test_records_are_numbered_on_by_shard(shards: list[int], first: dict[int, int]) -> None:
-    following, out = numbers(first), ffi.new("char[]", 64 * 9)
-    size = lib.records_number(bytes(shards), len(shards), following, out)
-    if max(shards, default=64) > 63:
+@given(st.lists(st.integers(0, 70), max_size=80))
+def test_records_are_counted_by_shard(shards: list[int]) -> None:
+    counts = ffi.new("uint32_t[64]")
+    if not lib.shards_count(bytes(shards), len(shards), counts):
+        assert max(shards) > 63
+        return
+    assert list(counts) == [shards.count(shard) for shard in range(64)]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 65), st.binary(max_size=40)), max_size=30),
+    st.dictionaries(st.integers(0, 63), st.just(9)),
+)
+def test_a_message_is_packed(records: list[tuple[int, bytes]], first: dict[int, int]) -> None:
+    shards = bytes(shard for shard, _ in records)
+    apart = [record for _, record in records]
+    packed = b"".join(map(msgpack.packb, apart))
+    head = bytes(range(32))
+    following = numbers(first)
+    entries = [(shard, first.get(shard, 1)) for shard in sorted(set(shards))]
+    said = struct.pack("<HI", len(entries), len(shards))
+    expected = head[:2] + said + head[8:] + vector(entries) + shards + framed(apart)
+    out = ffi.new("char[]", len(expected) + 8)
+    size = lib.data_pack(head, shards, len(shards), packed, following, out)
+    if max(shards, default=0) > 63:
         assert size == 0
         return
-    expected = [(shard, first.get(shard, 1)) for shard in sorted(set(shards))]
-    assert bytes(ffi.buffer(out, size)) == vector(expected)
+    assert bytes(ffi.buffer(out, size)) == expected + struct.pack("<Q", xxh64(expected))
     for shard in range(64):
         assert following[shard] == first.get(shard, 1) + shards.count(shard)
 

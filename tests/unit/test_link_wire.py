@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zlib
 from pathlib import Path
 
 import msgpack
@@ -11,18 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.limits import LINK_MESSAGE_MAX_BYTES
+from appliance.connect import Records
+from appliance.limits import LINK_MESSAGE_BYTES, LINK_MESSAGE_MAX_BYTES, LINK_RECORD_MAX_BYTES
 from appliance.link import wire
 from appliance.link.history import History
 from appliance.link.numbers import Numbers
 from appliance.link.wire import Ack, Data, Gap, Garbled, Reset, ResumeAt
+from appliance.native import lib
 from unit.links import STREAM, hello
 
 PAGE = Path(__file__).parents[2] / "docs/formats/link.md"
 
 
 def summed(message: bytes) -> bytes:
-    return message + zlib.crc32(message).to_bytes(4, "little")
+    return message + int(lib.xxh64_bytes(message, len(message))).to_bytes(8, "little")
 
 
 def control(kind: int, values: object) -> bytes:
@@ -30,10 +31,9 @@ def control(kind: int, values: object) -> bytes:
 
 
 def packed(epoch: int, first: dict[int, int], shards: bytes, records: list[bytes]) -> bytes:
-    numbers = Numbers(first)
-    message, count = wire.DataPacker().pack(hello(epoch), numbers, shards, records, 0)
-    assert count == len(records)
-    return message
+    packer = wire.DataPacker(hello(epoch))
+    (message,) = packer.messages(Numbers(first), shards, Records.of(records))
+    return bytes(message)
 
 
 def test_messages_are_what_link_md_says() -> None:
@@ -74,16 +74,14 @@ def test_records_read_as_they_were_packed(records: list[tuple[int, bytes]]) -> N
         shards,
     )
     framed = b"".join(len(record).to_bytes(4, "big") + record for _, record in records)
-    assert data.framed() == framed
+    assert data.framed == framed
 
 
 @given(st.binary(max_size=200), st.sampled_from(range(8)))
 def test_whatever_comes_is_a_message_or_garbled(body: bytes, kind: int) -> None:
     for message in (body, summed(bytes((kind, wire.VERSION)) + body)):
         try:
-            found = wire.read(message)
-            if isinstance(found, Data):
-                found.framed()
+            wire.read(message)
         except Garbled:
             continue
 
@@ -96,7 +94,7 @@ def test_a_flipped_byte_is_noticed(at: int, bits: int) -> None:
         wire.read(bytes(message))
 
 
-@pytest.mark.parametrize("size", [0, 1, 5, LINK_MESSAGE_MAX_BYTES + 1])
+@pytest.mark.parametrize("size", [0, 1, 9, 10, LINK_MESSAGE_MAX_BYTES + 1])
 def test_a_message_of_an_impossible_size_is_garbled(size: int) -> None:
     with pytest.raises(Garbled, match=f"it has {size} bytes"):
         wire.read(bytes(size))
@@ -120,8 +118,9 @@ def test_a_message_of_an_impossible_size_is_garbled(size: int) -> None:
         (control(wire.RESET, [["", [[]]], "x"]), "a value is not as it must be"),
         (control(wire.RESET, [[0] * 17, "x"]), "it is no list of values"),
         (control(9, []), "there is no message of kind 9"),
-        (summed(b"\6\1" + bytes(100)), "its counts do not fit its size"),
-        (summed(b"\1\2" + bytes(100)), "it is of version 2 of the protocol; this is 1"),
+        (summed(b"\6\2" + bytes(100)), "its counts do not fit its size"),
+        (summed(b"\6\2" + bytes(20)), "it is cut short"),
+        (summed(b"\1\1" + bytes(100)), "it is of version 1 of the protocol; this is 2"),
     ],
 )
 def test_what_no_peer_of_ours_says_is_garbled(message: bytes, reason: str) -> None:
@@ -130,13 +129,51 @@ def test_what_no_peer_of_ours_says_is_garbled(message: bytes, reason: str) -> No
 
 
 def test_lengths_that_do_not_add_up_are_garbled() -> None:
-    message = bytearray(packed(1, {0: 1}, bytes(2), [b"abc", b"de"])[:-4])
-    for length in (2, 4, 0xFFFFFFFF):
-        message[43:47] = length.to_bytes(4, "little")
-        data = wire.read(summed(bytes(message)))
-        assert isinstance(data, Data)
+    message = bytearray(packed(1, {0: 1}, bytes(2), [b"abc", b"de"])[:-8])
+    for length in (2, 4, 6, 0xFFFFFFFF):  # 6: two records, the second without its length
+        message[43:47] = length.to_bytes(4, "big")
         with pytest.raises(Garbled, match="other lengths"):
-            data.framed()
+            wire.read(summed(bytes(message)))
+    message[43:47] = (3 + 4 + 2).to_bytes(4, "big")  # one record, where it says two
+    with pytest.raises(Garbled, match="other lengths"):
+        wire.read(summed(bytes(message)))
+
+
+@given(st.lists(st.integers(0, 40_000), min_size=1, max_size=12))
+def test_records_are_cut_into_as_few_messages_as_hold_them(sizes: list[int]) -> None:
+    records = [bytes([i]) * size for i, size in enumerate(sizes)]
+    shards = bytes(i % 64 for i in range(len(records)))
+    packer = wire.DataPacker(hello())
+    came, counts = b"", []
+    for message in packer.messages(Numbers(), shards, Records.of(records)):
+        data = wire.read(bytes(message))
+        assert isinstance(data, Data)
+        assert len(message) <= LINK_MESSAGE_BYTES
+        came += bytes(data.framed)
+        counts.append(len(data.shards))
+    assert came == b"".join(len(record).to_bytes(4, "big") + record for record in records)
+    at = 0
+    for count in counts[:-1]:  # the next one would not have fitted, whatever its numbers need
+        at += count
+        taken = sum(size + 5 for size in sizes[at - count : at + 1])
+        assert taken > LINK_MESSAGE_BYTES - 700
+
+
+def test_a_record_is_a_message_of_its_own_up_to_its_bound() -> None:
+    packer = wire.DataPacker(hello())
+    most = LINK_RECORD_MAX_BYTES
+    for size in (LINK_MESSAGE_BYTES, most):
+        (message,) = packer.messages(Numbers(), b"\7", Records.of([bytes(size)]))
+        data = wire.read(bytes(message))
+        assert isinstance(data, Data)
+        assert data.framed == size.to_bytes(4, "big") + bytes(size)
+    with pytest.raises(ValueError, match="larger than a link carries"):
+        list(packer.messages(Numbers(), b"\7", Records.of([bytes(most + 1)])))
+
+
+def test_records_that_are_fewer_than_their_shards_are_refused() -> None:
+    with pytest.raises(ValueError, match="fewer records than shards"):
+        list(wire.DataPacker(hello()).messages(Numbers(), b"\1\1", Records.of([b"a"])))
 
 
 def test_a_position_is_read_as_it_was_made_and_nothing_else_is() -> None:

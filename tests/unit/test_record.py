@@ -44,7 +44,7 @@ RECORD = FlowRecord(
 def test_the_page_of_spool_blocks_shows_two_S21() -> None:
     placed, numbered = map(Block.unpack, examples("spool.md"))
     assert placed == Block(b'{"n":1}\n', 1_793_500_000, 120, first={})
-    assert numbered.records() == [b'{"n":1}', b'{"n":2}']
+    assert list(numbered.records()) == [b'{"n":1}', b'{"n":2}']
     assert numbered.stream == bytes(range(16))
     assert (numbered.epoch, numbered.first, numbered.shards) == (3, {5: 9, 63: 1}, b"\x05\x3f")
 
