@@ -60,7 +60,8 @@ class History:
             names = (self.node, self.flow, self.sink)
             values = (UPSTREAM_POSITION.version, *names, self.epoch, self.instance)
             self._begin = _LIST_OF_8 + b"".join(map(msgpack.packb, values))
-        return self._begin + msgpack.packb(self.next.packed()) + msgpack.packb(self.lost)
+        how_far: bytes = msgpack.packb(self.next.packed()) + msgpack.packb(self.lost)
+        return self._begin + how_far
 
     @classmethod
     def restored(cls, partition: str, position: bytes) -> History:

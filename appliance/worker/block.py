@@ -87,7 +87,9 @@ class Block(Struct, frozen=True):
         """For a sink that keeps numbers. `whole`: it does not follow the one sent before, so that
         what was given up of shards without a record in this block is told as well."""
         known = self.first or {}
-        first = {shard: known[shard] for shard in sorted(known if whole else count_shards(self.shards))}
+        first = {
+            shard: known[shard] for shard in sorted(known if whole else count_shards(self.shards))
+        }
         return Batch(self.stream, self.epoch, first, self.shards, self.records())
 
 

@@ -38,8 +38,8 @@ def xxh64(data: bytes) -> int:
         for each in sums:
             found = ((found ^ step(0, each)) * P1 + P4) & MASK
     found = (found + len(data)) & MASK
-    for at in range(at, len(data) - 7, 8):
-        found = (turn(found ^ step(0, little(data, at, 8)), 27) * P1 + P4) & MASK
+    for word in range(at, len(data) - 7, 8):
+        found = (turn(found ^ step(0, little(data, word, 8)), 27) * P1 + P4) & MASK
     at = len(data) & ~7
     if len(data) & 4:
         found = (turn(found ^ little(data, at, 4) * P1 & MASK, 23) * P2 + P3) & MASK

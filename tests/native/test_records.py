@@ -27,15 +27,15 @@ def framed(records: list[bytes]) -> bytes:
     return b"".join(len(record).to_bytes(4, "big") + record for record in records)
 
 
-def twin_counts(bytes_: bytes, big: bool) -> int:
-    """How many bins, or frames of 32-bit lengths, these bytes are; -1: none."""
+def twin_count(packed: bytes, tag: int) -> int:
+    """How many bins, which have a tag, or frames of 32-bit lengths these are; -1: none."""
     count = at = 0
-    while at < len(bytes_):
-        head = {0xC4: 1, 0xC5: 2, 0xC6: 4}.get(bytes_[at], 9) + 1 if big else 4
-        length = int.from_bytes(bytes_[at + big : at + head], "big")
+    while at < len(packed):
+        head = {0xC4: 1, 0xC5: 2, 0xC6: 4}.get(packed[at], 9) + 1 if tag else 4
+        length = int.from_bytes(packed[at + tag : at + head], "big")
         at += head + length
         count += 1
-        if head > 5 or at > len(bytes_):
+        if head > 5 or at > len(packed):
             return -1
     return count
 
@@ -46,10 +46,10 @@ def test_bins_and_frames_are_counted_or_refused(records: list[bytes], more: byte
     assert lib.bins_count(bins, len(bins)) == len(records)
     frames = framed(records)
     assert lib.frames_count(frames, len(frames)) == len(records)
-    for whole, count, big in ((bins, lib.bins_count, True), (frames, lib.frames_count, False)):
+    for whole, count, tag in ((bins, lib.bins_count, 1), (frames, lib.frames_count, 0)):
         for cut in range(len(whole) + 1):
-            assert count(whole[:cut], cut) == twin_counts(whole[:cut], big)
-        assert count(whole + more, len(whole + more)) == twin_counts(whole + more, big)
+            assert count(whole[:cut], cut) == twin_count(whole[:cut], tag)
+        assert count(whole + more, len(whole + more)) == twin_count(whole + more, tag)
 
 
 def test_long_bins_are_counted() -> None:
