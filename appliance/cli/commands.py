@@ -28,6 +28,7 @@ COMMANDS = {
     "uninstall": "Take the service and the program away.",
     "upgrade": "Put a newer version in the place of this one.",
     "rollback": "Put the version before in its place again.",
+    "licenses": "List what is inside, with versions and licences.",
     "version": "Show the version.",
 }
 
