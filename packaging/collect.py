@@ -227,5 +227,4 @@ def _version(package: str, name: str) -> str:
 def bootloader() -> Component:
     """The program that PyInstaller puts before ours; the exception lets it carry any program."""
     licence = "GPL-2.0-or-later WITH Bootloader-exception"
-    found = distribution("pyinstaller")
-    return replace(found, name="pyinstaller-bootloader", licence=licence)
+    return replace(distribution("pyinstaller", licence), name="pyinstaller-bootloader")

@@ -112,8 +112,9 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def distribution(name: str) -> Component:
-    """A distribution that is installed. PackageNotFoundError."""
+def distribution(name: str, licence: str = "") -> Component:
+    """A distribution that is installed; `licence` where its metadata does not say it as it is.
+    PackageNotFoundError."""
     found = metadata.distribution(name)
     texts = tuple(
         text
@@ -122,7 +123,8 @@ def distribution(name: str) -> Component:
         if (text := file.read_text(encoding="utf-8")).strip()
     )
     place = f"pkg:pypi/{normal(name)}@{found.version}"
-    return Component(normal(name), found.version, _licence(found.metadata), place, texts)
+    licence = licence or _licence(found.metadata)
+    return Component(normal(name), found.version, licence, place, texts)
 
 
 def _licence(about: metadata.PackageMetadata) -> str:
