@@ -64,7 +64,7 @@ check-lint: $(INSTALLED)
 check-types: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/mypy native/bindings.py native/backend.py
-	$(BIN)/mypy packaging/freeze.py packaging/entry.py
+	$(BIN)/mypy packaging/freeze.py packaging/entry.py packaging/collect.py
 
 check-tidy: $(INSTALLED)
 	$(BIN)/python -m pytest -q tests/tidy
@@ -101,7 +101,7 @@ freeze-twice: freeze
 	@BETTONG_CLIENTS="$(CLIENTS)" $(FROZEN_BIN)/python packaging/freeze.py $(FROZEN)/again
 	diff -r dist/bettong-folder $(FROZEN)/again/bettong-folder
 	cmp dist/bettong $(FROZEN)/again/bettong
-	for archive in dist/bettong-*.tar.gz; do cmp $$archive $(FROZEN)/again/$${archive#dist/} || exit 1; done
+	for made in dist/bettong-*.tar.gz dist/bettong-*.cdx.json; do cmp $$made $(FROZEN)/again/$${made#dist/} || exit 1; done
 
 # The folder as a Debian package with its service.
 deb: freeze

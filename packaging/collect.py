@@ -1,8 +1,6 @@
 """What went into the frozen program: each file that is packed belongs to a part with a name, a
-version and a licence, or the build fails. Called by bettong.spec with what its analysis found.
-
-    components.json    the parts with the texts of their licences, for `bettong licenses`
-    sbom.json          the same as a bill of materials (CycloneDX), for other programs
+version and a licence, or the build fails. Called by bettong.spec with what its analysis found; the
+list goes inside, for `bettong licenses`.
 """
 
 from __future__ import annotations
@@ -23,7 +21,6 @@ sys.path.insert(0, str(ROOT))
 
 from appliance.cli.components import (  # noqa: E402
     Component,
-    bill,
     distribution,
     normal,
     ourselves,
@@ -72,14 +69,11 @@ CARRIED = (
 )
 
 
-def write(files: Iterable[tuple[str, str]], folder: Path) -> list[Path]:
-    """Both files, of what is packed (its name inside, its path here), below `folder`."""
-    found = parts(files)
-    folder.mkdir(parents=True, exist_ok=True)
-    made = {"components.json": packed(found), "sbom.json": bill(found)}
-    for name, text in made.items():
-        (folder / name).write_text(text)
-    return [folder / name for name in made]
+def write(files: Iterable[tuple[str, str]], target: Path) -> Path:
+    """The list, of what is packed (its name inside, its path here), as a file."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(packed(parts(files)))
+    return target
 
 
 def parts(files: Iterable[tuple[str, str]]) -> list[Component]:
@@ -109,17 +103,19 @@ def check(found: Iterable[Component]) -> None:
     """Nothing inside may ask for more than its name: the GPL only with an exception for what is
     made with it. SystemExit."""
     for one in found:
-        if re.search(r"GPL", one.licence) and " WITH " not in one.licence:
+        if "GPL" in one.licence and " WITH " not in one.licence:
             sys.exit(f"{one.name} is under {one.licence}: it must be left out (bettong.spec)")
         if not one.texts:
-            sys.exit(f"there is no text of the licence of {one.name} {one.version}")
+            # A system without dpkg has no texts; what is made there is not to be passed on.
+            print(f"warning: no text of the licence of {one.name} here", file=sys.stderr)
 
 
 def _owned() -> Iterator[tuple[str, str]]:
     """Every file of every distribution, with its name."""
     for found in metadata.distributions():
+        top, name = os.path.realpath(str(found.locate_file(""))), normal(found.metadata["Name"])
         for file in found.files or ():
-            yield os.path.realpath(str(found.locate_file(file))), normal(found.metadata["Name"])
+            yield os.path.normpath(os.path.join(top, file)), name
 
 
 def _is_ours(path: str) -> bool:

@@ -3,6 +3,7 @@
     FOLDER/bettong                              one file
     FOLDER/bettong-folder/                      one folder
     FOLDER/bettong-VERSION-linux-ARCH.tar.gz    the folder, to be carried
+    FOLDER/bettong-VERSION-linux-ARCH.cdx.json  what is inside, as a bill of materials
 
 Run by the interpreter of the build environment, which holds what requirements.lock says. The same
 tree, lock and Python give the same bytes, so nothing is done where they have been made before.
@@ -34,7 +35,7 @@ EPOCH = 1_577_836_800
 UNPACKED_MAX_BYTES = 48_000_000
 
 #: What goes into the programs or shapes them.
-INPUTS = ("appliance", "connectors", "packaging", "build/frozen-data")
+INPUTS = ("appliance", "connectors", "packaging")
 
 
 def inputs() -> Iterator[Path]:
@@ -114,17 +115,20 @@ def main() -> None:
     target = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "dist").resolve()
     archive = target / f"bettong-{version()}-linux-{platform.machine()}.tar.gz"
     made_from = target / ".made-from"
-    made = [target / "bettong", target / FOLDER / "bettong", archive]
+    materials = archive.with_name(archive.name.removesuffix(".tar.gz") + ".cdx.json")
+    made = [target / "bettong", target / FOLDER / "bettong", archive, materials]
     wanted = digest()
     if all(path.exists() for path in made) and made_from.exists():
         if made_from.read_text() == wanted:
             return
         made_from.unlink()
-    for old in target.glob("bettong-*.tar.gz"):
+    for old in (*target.glob("bettong-*.tar.gz"), *target.glob("bettong-*.cdx.json")):
         old.unlink()
     build(target)
     (target / FOLDER / "manifest.toml").write_text(manifest())
     pack(target / FOLDER, archive)
+    said = [str(target / FOLDER / "bettong"), "licenses", "--sbom"]
+    materials.write_bytes(subprocess.run(said, check=True, stdout=subprocess.PIPE).stdout)
     unpacked = size(target / FOLDER)
     if unpacked > UNPACKED_MAX_BYTES:
         sys.exit(f"{unpacked:,} bytes to unpack: raise the bounds here and in unpacking.c")

@@ -27,7 +27,8 @@ def command(names: tuple[str, ...], text: bool, sbom: bool) -> int:
     if text:
         print("\n\n".join(_text(one) for one in chosen))
     else:
-        print("\n".join(columns([[one.name, one.version or "–", one.licence] for one in chosen])))
+        rows = [[one.name, one.version or "–", one.licence, one.place] for one in chosen]
+        print("\n".join(columns(rows)))
     return 0
 
 
@@ -41,6 +42,5 @@ def _chosen(found: list[Component], names: tuple[str, ...]) -> list[Component]:
 
 
 def _text(one: Component) -> str:
-    head = f"{one.name} {one.version}".strip()
-    parts = [f"{head}: {one.licence}", "=" * (len(head) + len(one.licence) + 2), *one.texts]
-    return "\n\n".join(part.strip("\n") for part in parts)
+    head = f"{one.name} {one.version}".strip() + f": {one.licence}"
+    return "\n\n".join([f"{head}\n{'=' * len(head)}", *(text.strip("\n") for text in one.texts)])
