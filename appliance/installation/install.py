@@ -30,8 +30,9 @@ def install_acts(layout: Layout, program: Path | None, version: str) -> list[Act
     _refuse_beside_package(layout)
     on_box = _is_box(layout)
     owner = USER if on_box else None
+    is_there = program.parent == layout.version(version).resolve()  # we are it
     return [
-        _copy_version(layout, program, version),
+        *([] if is_there else [_copy_version(layout, program, version)]),
         make_link(layout.current, Path("versions") / version),
         make_link(layout.command, Path("/opt/bettong/current") / PROGRAM),
         write_file(layout.root / _SYSUSERS, _text("sysusers.conf")),
@@ -69,8 +70,6 @@ def _copy_version(layout: Layout, program: Path, version: str) -> Act:
     target = layout.version(version)
 
     def do() -> None:
-        if program.parent == target.resolve():
-            return  # we are it
         fresh = target.with_name(f".{version}.new")
         before = target.with_name(f".{version}.old")
         for left_behind in (fresh, before):

@@ -92,6 +92,7 @@ class Supervisor:
         self._job = job
         self._workers = self._make_workers(job)
         self._reload: Reload | None = None
+        self._has_been_ready = False
         self._reload_again = False  # asked for while one was under way
         self._hangup_reloads = not job.once and not job.fresh and not _has_terminal()
         self._progress = Progress(2, self._begun_s) if options.progress else None
@@ -222,7 +223,7 @@ class Supervisor:
         if self._stop_seen_s is None:
             self._stop_seen_s = now_s
             self._manager.stopping()
-        self._cancel_reload(now_s)
+        self._cancel_reload()
         self._workers.stop(now_s)
 
     def _drain(self, close: bool) -> None:
@@ -233,7 +234,7 @@ class Supervisor:
             self._stop_seen_s = now_s
         # The service manager is not told before the end: it would give this half a minute.
         self._manager.status("draining")
-        self._cancel_reload(now_s)
+        self._cancel_reload()
         self._workers.stop(now_s, drain=True, close=close)
 
     # ---- reload, and the service manager ----
@@ -255,8 +256,8 @@ class Supervisor:
             return "the run is stopping"
         if self._reload is not None:
             return "a reload is under way"
-        if self._workers.starting:
-            return "a worker is still starting; try again"
+        if not self._has_been_ready:
+            return "the run is still starting; try again"
         now_s = clock.monotonic_s()
         job = replace(self._job, drop_state=_names(message, "drop_state"))
         job = replace(job, drop_spool=_names(message, "drop_spool"))
@@ -277,13 +278,14 @@ class Supervisor:
                 self._reload_again = False
                 self._hear_reload()
 
-    def _cancel_reload(self, now_s: float) -> None:
+    def _cancel_reload(self) -> None:
         if self._reload is not None:
-            self._reload.cancel(now_s)
+            self._reload.cancel()
 
     def _tell_manager(self, now_s: float) -> None:
         """What a service manager wants to know of this turn."""
         if self._stop_seen_s is None and self._reload is None and self._workers.ready:
+            self._has_been_ready = True
             self._manager.ready()
         if self._manager.is_wanted and self._stop_seen_s is None:
             self._manager.status(self._words())

@@ -61,11 +61,10 @@ class Reload:
         if self.result is None:
             self._step(now_s)
 
-    def cancel(self, now_s: float) -> None:
-        """The run is to end: start nothing more."""
+    def cancel(self) -> None:
+        """The run is to end, and its workers are being stopped: start nothing more."""
         self._is_cancelled = True
         self.check.abort()
-        self.workers.stop(now_s)
         if self.result is None:
             self._refuse(EXIT_FAILED, "the run was stopped")
 
@@ -89,7 +88,8 @@ class Reload:
         self._step = self._asking
 
     def _asking(self, now_s: float) -> None:
-        asked = [slot for slot in self.workers.slots if not slot.finished]
+        # A worker that has died and waits has nothing to say: its next start finds out.
+        asked = [slot for slot in self.workers.slots if slot.runs]
         silent = [slot.name for slot in asked if slot.misfits is None]
         if silent and now_s < self._answer_by_s:
             return

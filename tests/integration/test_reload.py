@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -79,8 +80,7 @@ def test_faults_are_all_said_and_nothing_changes(things: Running, tmp_path: Path
     has_lines(tmp_path, "out.jsonl", 15)
     assert counts(tmp_path)[-1] == 3
     # Whatever the file says, a worker that dies starts again with what runs.
-    signal_number = signal.SIGKILL
-    subprocess.run(["kill", f"-{signal_number}", str(worker)], check=True)
+    os.kill(worker, signal.SIGKILL)
     things.wait_for("worker died; starting it again")
     append(tmp_path, 15, 20)
     has_lines(tmp_path, "out.jsonl", 20)
@@ -191,6 +191,55 @@ def test_a_stop_during_a_reload_stops(things: Running, tmp_path: Path) -> None:
     assert ended.returncode == 1 and b"a reload is under way" in ended.stderr
     assert things.stop() == 0
     assert not any(is_alive(pid) for pid in pids)
+
+
+def test_a_worker_that_dies_again_and_again_is_mended_by_a_reload(
+    things: Running, tmp_path: Path
+) -> None:
+    """It is not running, so it cannot be asked; it need not be."""
+    (tmp_path / "seen.py").write_text(SEEN + "import os\nos._exit(7)\n")
+    (worker,) = things.worker_pids()
+    os.kill(worker, signal.SIGKILL)
+    things.wait_for("exit code 7", 2)
+    (tmp_path / "twin.py").write_text(SEEN)
+    (tmp_path / "flow.toml").write_text(FLOW.replace("seen.py:", "twin.py:"))
+    ended = reload(tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    append(tmp_path, 10, 15)
+    has_lines(tmp_path, "times.jsonl", 15)
+    assert json.loads(lines(tmp_path / "times.jsonl")[-1])["times"] == 3
+    assert things.stop() == 0
+
+
+def test_a_drain_during_a_reload_drains(things: Running, tmp_path: Path) -> None:
+    (tmp_path / "seen.py").write_text(
+        f"{SEEN}\nimport threading\n"
+        f"open({str(tmp_path / 'loading')!r}, 'w').close()\n"
+        "threading.Event().wait()\n"
+    )
+    things.signal(signal.SIGHUP)
+    eventually((tmp_path / "loading").exists, "the check has begun")
+    assert run(tmp_path, "drain", "--data", "data", "--close").returncode == 0
+    assert things.end() == 0
+    assert len(lines(tmp_path / "means.jsonl")) == 5  # the windows were closed
+
+
+def test_a_run_under_nohup_outlives_its_terminal(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what nohup does
+    try:
+        flow = start(tmp_path, *RUN)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    try:
+        flow.wait_for(" running ")
+        flow.signal(signal.SIGHUP)
+        append(tmp_path, 0, 5)
+        has_lines(tmp_path, "out.jsonl", 5)
+        assert flow.stop() == 0
+        assert not any("SIGHUP" in line or "reload" in line for line in flow.log)
+    finally:
+        flow.remove()
 
 
 def test_a_run_to_an_end_is_not_reloaded(tmp_path: Path) -> None:
