@@ -23,7 +23,7 @@ def sign(*words: str | Path) -> str:
 
 def installed(box: Box) -> tuple[Layout, str]:
     """A place below /job with an older version and a flow; the release's name in /job."""
-    layout = Layout(box.job / "root")
+    layout = Layout(box.job / "there")
     layout.program("0.0.1").parent.mkdir(parents=True)
     layout.program("0.0.1").touch()
     layout.switch("0.0.1")
@@ -40,12 +40,12 @@ def installed(box: Box) -> tuple[Layout, str]:
 
 def test_a_release_is_brought_to_a_box_and_runs_there(box: Box) -> None:
     layout, name = installed(box)
-    ended = box.run("upgrade", f"/job/{name}", "--root", "/job/root")
+    ended = box.run("upgrade", f"/job/{name}", "--root", "/job/there")
     assert ended.returncode == 0, ended.stderr
     assert layout.current_version() == __version__
     assert f"version {__version__} is the current one; it was 0.0.1" in ended.stdout.decode()
     brought = box.command("version")
-    brought[brought.index(box.program)] = "/job/root/opt/bettong/current/bettong"
+    brought[brought.index(box.program)] = "/job/there/opt/bettong/current/bettong"
     said = subprocess.run(brought, capture_output=True, check=True, env=environment(None)).stdout
     assert said.decode() == f"bettong {__version__}\n"
 
@@ -55,6 +55,6 @@ def test_a_release_that_was_changed_on_the_way_is_refused(box: Box) -> None:
     data = bytearray((box.job / name).read_bytes())
     data[len(data) // 2] ^= 1
     (box.job / name).write_bytes(data)
-    ended = box.run("upgrade", f"/job/{name}", "--root", "/job/root")
+    ended = box.run("upgrade", f"/job/{name}", "--root", "/job/there")
     assert ended.returncode == 1 and b"does not fit" in ended.stderr
     assert layout.current_version() == "0.0.1" and layout.installed() == ["0.0.1"]
