@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -144,16 +145,17 @@ def _library(name: str, path: str) -> Component | None:
             texts = [documents.read_text()] if package and documents.is_file() else []
             if one.common and (COMMON / one.common).is_file():
                 texts.append((COMMON / one.common).read_text())
-            place = f"pkg:generic/{one.name.replace('+', '%2B')}"
+            place = f"pkg:generic/{_escaped(one.name)}"
             if package:
-                escaped = package.replace("+", "%2B")
-                place = f"pkg:deb/debian/{escaped}@{_escaped(version)}?arch={architecture}"
+                system = platform.freedesktop_os_release().get("ID", "debian")
+                place = f"pkg:deb/{system}/{_escaped(package)}@{_escaped(version)}"
+                place += f"?arch={architecture}"
             return Component(one.name, version, one.licence, place, tuple(texts))
     return None
 
 
-def _escaped(version: str) -> str:
-    return version.replace("+", "%2B").replace(":", "%3A").replace("~", "~")
+def _escaped(text: str) -> str:
+    return text.replace("+", "%2B").replace(":", "%3A")
 
 
 def _package(path: str) -> tuple[str, str, str]:

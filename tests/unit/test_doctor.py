@@ -16,6 +16,8 @@ import pytest
 
 from appliance.cli.doctor import clock, disk, facts, kernel, limits, permissions, ports, temporary
 from appliance.cli.doctor.finding import Finding, Level
+from appliance.cli.doctor.flows import check_flows
+from appliance.cli.doctor.still import check_still
 from appliance.load import load
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
@@ -206,6 +208,48 @@ def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
 
 def test_a_flow_that_is_not_there(tmp_path: Path) -> None:
     assert permissions.check_flow(tmp_path / "flow.toml").level is Level.FAULT
+
+
+def test_secrets_that_every_user_of_the_box_may_read(tmp_path: Path) -> None:
+    flow = tmp_path / "flow.toml"
+    flow.write_text('[source.in]\nmqtt = { password = "${PASSWORD}" }\n')
+    flow.chmod(0o644)
+    subject = "secrets in flow.toml"
+    assert subject not in levels(permissions.check_permissions(tmp_path, [str(flow)]))
+    flow.write_text('[source.in]\nmqtt = { password = "hunter2" }\n')
+    found = permissions.check_permissions(tmp_path, [str(flow)])
+    assert levels(found)[subject] == "warning"
+    assert "hunter2" not in str(found)
+    flow.chmod(0o640)
+    assert subject not in levels(permissions.check_permissions(tmp_path, [str(flow)]))
+
+
+@AS_ROOT
+def test_what_we_may_not_look_into_is_said(tmp_path: Path) -> None:
+    """As another user, in a folder that is root's alone: findings, and no traceback."""
+    folder = tmp_path / "etc"
+    folder.mkdir(mode=0o700)
+    flow = folder / "flow.toml"
+    flow.write_text("version = 1")
+    checks = (
+        lambda: permissions.check_permissions(folder / "data", [str(flow)]),
+        lambda: permissions.check_permissions(folder, [str(folder)]),
+        lambda: check_flows([str(flow)])[0],
+        lambda: check_still(folder / "data").findings,
+        lambda: disk.check_disk(folder / "data"),
+    )
+    try:
+        os.setresuid(65534, 65534, 0)
+    except OSError as error:
+        pytest.skip(f"nobody else can be here: {error.strerror}")
+    try:
+        found = [check() for check in checks]
+    finally:
+        os.setresuid(0, 0, 0)
+    assert levels(found[0]) == {"data folder": "fault", "flow flow.toml": "fault"}
+    assert levels(found[1]) == {"data folder": "fault", "flow etc": "fault"}
+    assert levels(found[2]) == {str(flow): "fault"}
+    assert levels(found[4])["sync"] == "fault"
 
 
 # ---- ports ----

@@ -151,7 +151,7 @@ def test_a_library_of_the_system_has_its_package(collect: ModuleType) -> None:
     for place in places:
         found = collect._library("libz.so.1", str(place))
         assert (found.name, found.licence) == ("zlib", "Zlib")
-        assert found.place.startswith("pkg:deb/debian/zlib1g@1")
+        assert re.match(r"pkg:deb/\w+/zlib1g@1.*\?arch=\w+$", found.place)
         assert "Jean-loup Gailly" in found.texts[0]
 
 

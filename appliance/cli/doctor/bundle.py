@@ -39,7 +39,7 @@ def write_bundle(
     """Make the file, which must not be there yet; only its owner may read it. EnvironmentFailure
     says why it cannot be made. The settings of the box go along, where it has some."""
     settings = Layout(root).settings
-    written = parts.flow_documents([*flows, *([str(settings)] if settings.exists() else [])])
+    written = parts.flow_documents([*flows, *([str(settings)] if os.path.exists(settings) else [])])
     documents = list(islice(written, FLOW_MAX_COUNT))
     redactor = Redactor(_known(documents, diagnosis, environ))
     left_out: list[str] = []

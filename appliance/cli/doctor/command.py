@@ -52,7 +52,7 @@ def subject(
     here, it is the service of this box, if it is installed."""
     folder = data_folder(data, flows[0] if flows else None)
     named = flows or data or os.environ.get("BETTONG_DATA")
-    if named or folder.exists() or not layout.settings_folder.is_dir():
+    if named or os.path.exists(folder) or not os.path.isdir(layout.settings_folder):
         return flows, folder
     found = any(layout.flows.glob("*.toml"))
     return (str(layout.flows),) if found else (), layout.data

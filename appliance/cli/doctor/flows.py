@@ -25,6 +25,9 @@ def check_flows(paths: Sequence[str]) -> tuple[list[Finding], list[Plan]]:
             found = load([Path(path)])
         except FlowError as error:
             findings.append(_faulty(path, error))
+        except OSError as error:
+            text = f"cannot be read: {error.strerror}"
+            findings.append(fault(GROUP, path, text, "run doctor as who runs the flows"))
         else:
             plans += found
             names = ", ".join(plan.name for plan in found)

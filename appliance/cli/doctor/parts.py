@@ -64,7 +64,7 @@ def flow_documents(flows: Sequence[str]) -> Iterator[tuple[Path, Mapping[str, An
     """Every flow file with what it holds, as it is written: variables by name. None: it is Python,
     or cannot be read as TOML, so that nobody could tell what in it is a secret."""
     for given in map(Path, flows):
-        for path in sorted(given.glob("*.toml")) if given.is_dir() else [given]:
+        for path in sorted(given.glob("*.toml")) if os.path.isdir(given) else [given]:
             yield path, _document(path)
 
 
@@ -129,7 +129,7 @@ def _store(found: Examined) -> dict[str, Any]:
 def folder_part(folder: Path, redactor: Redactor) -> Part:
     """The files of the data folder: mode, owner, size and name."""
     lines = []
-    paths = sorted(path for path in folder.rglob("*")) if folder.is_dir() else []
+    paths = sorted(path for path in folder.rglob("*")) if os.path.isdir(folder) else []
     for path in islice(paths, DOCTOR_FILE_MAX_COUNT):
         try:
             about = path.lstat()

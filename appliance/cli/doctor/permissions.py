@@ -11,6 +11,8 @@ from pathlib import Path
 
 from appliance.cli.doctor.facts import existing
 from appliance.cli.doctor.finding import Finding, fault, ok, warning
+from appliance.cli.doctor.parts import flow_documents
+from appliance.cli.doctor.redact import secrets_in
 from appliance.limits import DOCTOR_FILE_MAX_COUNT
 
 GROUP = "permissions"
@@ -18,14 +20,18 @@ GROUP = "permissions"
 
 def check_permissions(folder: Path, flows: Sequence[str] = ()) -> list[Finding]:
     """The data folder, what is in it, and the flow files."""
-    return [*check_folder(folder), *(check_flow(Path(flow)) for flow in flows)]
+    findings = [*check_folder(folder), *(check_flow(Path(flow)) for flow in flows)]
+    for path, document in flow_documents(flows):
+        if document is not None and (found := check_secrets(path, document)) is not None:
+            findings.append(found)
+    return findings
 
 
 def check_folder(folder: Path) -> list[Finding]:
     """Its owner, its mode, and that all in it is its owner's."""
     if not os.path.lexists(folder):
         return [_check_parent(folder)]
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         remedy = "name a folder with --data"
         return [fault(GROUP, "data folder", f"{folder} is a file", remedy)]
     about = folder.stat()
@@ -71,9 +77,10 @@ def _inside(folder: Path) -> Iterator[Path]:
 def check_flow(path: Path) -> Finding:
     """Whether a flow file can be read."""
     subject = f"flow {path.name}"
-    if not path.exists():
-        return fault(GROUP, subject, f"there is no {path}", "name the flow file or its folder")
-    if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):
+    if not os.path.lexists(path):
+        found = f"there is no {path}, or we may not look there"
+        return fault(GROUP, subject, found, "name the flow file or its folder")
+    if not os.access(path, os.R_OK | (os.X_OK if os.path.isdir(path) else 0)):
         remedy = f"`chmod a+r {path}`, or give it to who runs the flow"
         return fault(GROUP, subject, f"{path} cannot be read", remedy)
     return ok(GROUP, subject, f"{path} can be read")
@@ -85,3 +92,11 @@ def user_name(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return str(uid)
+
+
+def check_secrets(path: Path, document: object) -> Finding | None:
+    """Whether a flow file that holds secrets as they are can be read by all users of the box."""
+    if not any(secrets_in(document)) or not path.stat().st_mode & stat.S_IROTH:
+        return None
+    remedy = f"`chmod 640 {path}`; or write ${{NAME}} and keep the value in the environment"
+    return warning(GROUP, f"secrets in {path.name}", "every user of the box may read them", remedy)

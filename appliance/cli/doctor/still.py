@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ class Stores:
 
 def check_still(folder: Path) -> Stores:
     """Look at every store of the folder, as `fsck` does; nothing is changed."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return Stores([ok(GROUP, "run", f"nothing has run with {folder} yet")], {})
     findings = [ok(GROUP, "run", f"nothing runs with {folder} now")]
     examined: dict[str, Examined] = {}
