@@ -24,13 +24,11 @@ from appliance.limits import (
     PLACE_SYNC_MAX_BYTES,
     SEND_WINDOW_MAX_BYTES,
     SEND_WINDOW_MAX_COUNT,
-    SINK_RETRY_FIRST_S,
-    SINK_RETRY_MAX_S,
     SPOOL_LIVE_COUNT,
 )
 from appliance.logs import Logger
 from appliance.plan.logical import Spool as Bounds
-from appliance.worker.backoff import Backoff
+from appliance.worker.attempts import Attempts
 from appliance.worker.block import Block, BlockDamaged
 from appliance.worker.opening import OpenEnd
 from appliance.worker.spool import Spool
@@ -54,15 +52,13 @@ class SenderThread(threading.Thread):
         self._resume = resume
         self._stream = resume.stream  # whose results the sink was opened for
         self._log = log
+        self._attempts = Attempts(end, log)
         self._ended = ended
         self._max_age_s = bounds.max_age_us / 1e6
         self._rate = Rate(bounds.resend_rate)
-        self._backoff = Backoff(SINK_RETRY_FIRST_S, SINK_RETRY_MAX_S)
-        self._later = Backoff(SINK_RETRY_FIRST_S, SINK_RETRY_MAX_S)
         self._leaving = threading.Event()
         self._finishing = threading.Event()
         self.done = threading.Event()
-        self._open = False
         self._at = 0  # the next block to send
         self._written = -1  # the last one sent since `open`
         # Not yet arrived: (seq, bytes, whether it was written; a damaged one never is).
@@ -70,10 +66,13 @@ class SenderThread(threading.Thread):
         self._sent_bytes = 0
         self._confirmed = 0  # of the batches written since `open`
         self._oldest_s = 0  # when the oldest block that has not arrived was committed
-        self.state = "opening"
         self.sent_records = self.damaged = 0
         if isinstance(end.connector, connect.Telling):
             end.connector.tell(log)
+
+    @property
+    def state(self) -> str:
+        return self._attempts.state
 
     def finish(self) -> None:
         """End when everything in the spool has arrived."""
@@ -115,9 +114,7 @@ class SenderThread(threading.Thread):
                     break
             except (Exception, SystemExit) as error:  # sys.exit() would end the thread unsaid
                 self._failed(error)
-        self.state = "closed"
-        if self._open:
-            self._close()
+        self._attempts.end()
         self.done.set()
         self._ended()
 
@@ -153,9 +150,9 @@ class SenderThread(threading.Thread):
         except BlockDamaged as error:
             self.damaged += 1
             written = False
-            self._say("a block of results cannot be sent", error)
+            self._attempts.say("a block of results cannot be sent", error)
         points.reach("send.after")
-        self._works()
+        self._attempts.works()
         self._sent.append((seq, len(packed), written))
         self._sent_bytes += len(packed)
         if not self._waits_for_confirmation and not self._is_placed:
@@ -215,7 +212,7 @@ class SenderThread(threading.Thread):
         if not (block.made_s and now_s) or now_s - block.made_s <= self._max_age_s or self._sent:
             return False
         if self._spool.dropped == 0:
-            self._say("results are too old to be sent and are given up", seq)
+            self._attempts.say("results are too old to be sent and are given up", seq)
         return True
 
     # ---- opening and failing ----
@@ -233,7 +230,7 @@ class SenderThread(threading.Thread):
         return isinstance(self._end.connector, connect.Confirming)
 
     def _make_ready(self) -> None:
-        if self._open:
+        if self._attempts.is_open:
             return
         connector: Any = self._end.connector
         resume = self._history() if self._is_numbered else self._resume
@@ -241,14 +238,12 @@ class SenderThread(threading.Thread):
         # Opened again, it keeps what this run has written.
         self._resume = replace(self._resume, fresh=False)
         self._stream = resume.stream
-        self._open = True
         self._confirmed = 0
         self._written = -1
         self._sent.clear()
         self._sent_bytes = 0
         self._at = self._spool.first
-        if not self._backoff.failures:
-            self.state = "open"
+        self._attempts.opened()
 
     def _history(self) -> Resume:
         """Whose results come next, and from which numbers on: as the oldest block says that can be
@@ -274,44 +269,13 @@ class SenderThread(threading.Thread):
         if self._sent:
             self._settle(CONFIRM_POLL_S)
         else:
-            self._close()
-
-    def _works(self) -> None:
-        self.state = "open"
-        self._later.reset()
-        if self._backoff.failures:
-            self._log.info("sink works again", flow=self._end.flow, sink=self._end.name)
-            self._backoff.reset()
+            self._attempts.close()
 
     def _failed(self, error: Exception | SystemExit) -> None:
-        """One line when it begins to fail, then quiet tries."""
+        wait_s = self._attempts.wait_after(error)
         if isinstance(error, Later):
-            self.state = "pushing back"
-            wait_s = self._later.next_s()
             self._at = self._spool.first if not self._sent else self._sent[-1][0] + 1
-            if error.after_s is not None:
-                wait_s = min(error.after_s, SINK_RETRY_MAX_S)
-        else:
-            self.state = "failed"
-            wait_s = self._backoff.next_s()
-            if self._backoff.failures == 1:
-                self._say("sink failed; it is tried again", error)
-            if self._open:
-                self._close()
         self._leaving.wait(wait_s)
-
-    def _close(self) -> None:
-        self._open = False
-        try:
-            self._end.connector.close()
-        except (Exception, SystemExit) as error:
-            self._say("sink could not be closed", error)
-
-    def _say(self, message: str, error: object) -> None:
-        text = str(error)
-        if isinstance(error, BaseException):
-            text = f"{type(error).__name__}: {error}"
-        self._log.warning(message, flow=self._end.flow, sink=self._end.name, error=text)
 
 
 class Rate:

@@ -12,10 +12,10 @@ import threading
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from appliance.connect import Later, Resume
-from appliance.limits import SINK_QUEUE_MAX_COUNT, SINK_RETRY_FIRST_S, SINK_RETRY_MAX_S
+from appliance.connect import Resume
+from appliance.limits import SINK_QUEUE_MAX_COUNT
 from appliance.logs import Logger
-from appliance.worker.backoff import Backoff
+from appliance.worker.attempts import Attempts
 from appliance.worker.opening import OpenEnd
 
 
@@ -33,14 +33,15 @@ class SinkThread(threading.Thread):
         self._end = end
         self._flow = flow
         self._lane = lane
-        self._log = log
         self._fresh = fresh
         self._queue: queue.Queue[Sequence[bytes] | None] = queue.Queue(SINK_QUEUE_MAX_COUNT)
         self._abandoned = threading.Event()
         self._ending = threading.Event()  # finished or abandoned: no more waiting for an empty open
-        self._open = False
-        self._backoff = Backoff(SINK_RETRY_FIRST_S, SINK_RETRY_MAX_S)
-        self.state = "opening"
+        self._attempts = Attempts(end, log)
+
+    @property
+    def state(self) -> str:
+        return self._attempts.state
 
     def put(self, records: Sequence[bytes]) -> None:
         """Records to write. Called by the worker's main
@@ -73,9 +74,7 @@ class SinkThread(threading.Thread):
                 break
             if self._write(records):
                 self._lane.mail_taken(self._flow, self._end.index)
-        self.state = "closed"
-        if self._open:
-            self._close()
+        self._attempts.end()
 
     def _open_early(self) -> None:
         """Before there are records: one that never gets any still connects, or makes its file."""
@@ -83,10 +82,10 @@ class SinkThread(threading.Thread):
             try:
                 self._make_ready()
             except (Exception, SystemExit) as error:
-                if self._ending.wait(self._wait_after(error)):
+                if self._ending.wait(self._attempts.wait_after(error)):
                     return
             else:
-                self._works()
+                self._attempts.works()
                 return
 
     def _write(self, records: Sequence[bytes]) -> bool:
@@ -96,53 +95,18 @@ class SinkThread(threading.Thread):
                 self._attempt(records)
                 return True
             except (Exception, SystemExit) as error:
-                self._abandoned.wait(self._wait_after(error))
+                self._abandoned.wait(self._attempts.wait_after(error))
         return False
 
     def _attempt(self, records: Sequence[bytes]) -> None:
         self._make_ready()
         connector: Any = self._end.connector
         connector.write(records)
-        self._works()
+        self._attempts.works()
 
     def _make_ready(self) -> None:
-        if not self._open:
+        if not self._attempts.is_open:
             connector: Any = self._end.connector
             connector.open(Resume(fresh=self._fresh))
-            self._open, self._fresh = True, False
-
-    def _works(self) -> None:
-        self.state = "open"
-        if self._backoff.failures:
-            self._log.info("sink works again", flow=self._end.flow, sink=self._end.name)
-            self._backoff.reset()
-
-    def _wait_after(self, error: Exception | SystemExit) -> float:
-        """How long to wait, in seconds; one line when it begins to fail, then quiet."""
-        if isinstance(error, Later):
-            self.state = "pushing back"
-            wait_s = self._backoff.next_s()
-            return wait_s if error.after_s is None else min(error.after_s, SINK_RETRY_MAX_S)
-        self.state = "failed"
-        if self._backoff.failures == 0:
-            self._log.warning(
-                "sink failed; it is tried again",
-                flow=self._end.flow,
-                sink=self._end.name,
-                error=f"{type(error).__name__}: {error}",
-            )
-        if self._open:
-            self._close()
-        return self._backoff.next_s()
-
-    def _close(self) -> None:
-        self._open = False
-        try:
-            self._end.connector.close()
-        except (Exception, SystemExit) as error:
-            self._log.warning(
-                "sink could not be closed",
-                flow=self._end.flow,
-                sink=self._end.name,
-                error=f"{type(error).__name__}: {error}",
-            )
+            self._fresh = False
+            self._attempts.opened()

@@ -13,8 +13,8 @@ import pytest
 from appliance import clock
 from appliance.connect import Chunk, EndOfInput, Later, Messages, Resume
 from appliance.logs import Logger
+from appliance.worker import attempts as attempts_module
 from appliance.worker import inbox as inbox_module
-from appliance.worker import sinks as sinks_module
 from appliance.worker.backoff import Backoff
 from appliance.worker.inbox import SourceThread, frame_messages
 from appliance.worker.opening import OpenEnd
@@ -254,8 +254,8 @@ class ListSink:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sinks_module, "SINK_RETRY_FIRST_S", 0.001)
-    monkeypatch.setattr(sinks_module, "SINK_RETRY_MAX_S", 0.002)
+    monkeypatch.setattr(attempts_module, "SINK_RETRY_FIRST_S", 0.001)
+    monkeypatch.setattr(attempts_module, "SINK_RETRY_MAX_S", 0.002)
 
 
 def deliver(sink: ListSink, *batches: list[bytes]) -> Lane:
@@ -313,8 +313,8 @@ def test_a_sink_that_cannot_be_opened_is_tried_again_before_there_are_records() 
 def test_a_sink_that_can_never_be_opened_does_not_hold_up_the_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sinks_module, "SINK_RETRY_FIRST_S", 1000.0)
-    monkeypatch.setattr(sinks_module, "SINK_RETRY_MAX_S", 1000.0)
+    monkeypatch.setattr(attempts_module, "SINK_RETRY_FIRST_S", 1000.0)
+    monkeypatch.setattr(attempts_module, "SINK_RETRY_MAX_S", 1000.0)
     sink = ClosedSink(1 << 30)
     thread = SinkThread(end_of(sink), 0, Lane(), quiet(), fresh=True)
     thread.start()
@@ -332,6 +332,31 @@ def test_later_means_the_same_records_again_without_opening_anew() -> None:
     assert sink.records == [b"1", b"2"]
     assert lane.taken == 2
     assert sink.events == ["open fresh=True", "close"]
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(
+    ("troubles", "said"),
+    [
+        ([Later("busy")] * 3, []),
+        (
+            [Later("busy"), OSError("gone"), Later("busy"), OSError("gone")],
+            ["tried again", "works"],
+        ),
+    ],
+)
+def test_a_sink_that_says_later_has_not_failed_and_does_not_work_again(
+    troubles: list[BaseException], said: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    sink = ListSink(troubles)
+    thread = SinkThread(end_of(sink), 0, Lane(), Logger("test"), fresh=True)
+    thread.put([b"1"])
+    thread.finish()
+    thread.run()
+    assert sink.records == [b"1"]
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == len(said)
+    assert all(word in line for word, line in zip(said, lines, strict=True))
 
 
 @pytest.mark.usefixtures("impatient")
