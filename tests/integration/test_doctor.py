@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import stat
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any
 from integration.processes import (
     PATIENCE_S,
     READINGS,
+    ROOT,
     WINDOW_ONE,
     environment,
     eventually,
@@ -51,6 +53,9 @@ def test_beside_a_run(tmp_path: Path) -> None:
         assert found["state", "records of sensors"]["found"] == "set aside: decode 1"
         assert "held by this flow" in found["ports", "sensors.readings"]["found"]
         assert found["permissions", "data folder"]["level"] == "ok"
+        page = (ROOT / "docs" / "doctor.md").read_text()
+        groups = re.findall(r"^\| (\w+) \|", page, re.MULTILINE)
+        assert groups[1:] == list(dict.fromkeys(group for group, _ in found))
         ended = run(tmp_path, "doctor", "flow.toml", "--bundle", "bundle.tar.gz")
         assert ended.returncode in (0, 1), ended.stderr
         assert b"bundle.tar.gz: read its MANIFEST.txt before you send it\n" in ended.stderr

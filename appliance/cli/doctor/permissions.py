@@ -39,7 +39,8 @@ def check_folder(folder: Path) -> list[Finding]:
     mode = stat.S_IMODE(about.st_mode)
     found = f"{folder} is {owner}'s, mode {mode:03o}"
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-        remedy = f"run as {owner} (`sudo -u {owner} bettong …`)"
+        as_owner = f"run as {owner} (`sudo -u {owner} bettong …`)"
+        remedy = f"chmod 700 {folder}" if about.st_uid == os.geteuid() else as_owner
         return [fault(GROUP, "data folder", f"{found}: we may not use it", remedy)]
     if mode & 0o077:
         remedy = f"chmod 700 {folder}"
