@@ -81,7 +81,7 @@ SET_ASIDE_MAX_COUNT = 256
 NOTIFY_WAIT_S = 1.0
 
 #: How long workers have to say whether they could go on with changed flows.
-RELOAD_ANSWER_S = 10.0
+RELOAD_ANSWER_S = 30.0
 
 #: How long `bettong reload` waits: a check, a stop, a start, and the way back are far below.
 RELOAD_TIMEOUT_S = 600.0
