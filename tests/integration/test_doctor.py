@@ -22,6 +22,7 @@ from integration.processes import (
     eventually,
     run,
     running,
+    start,
     status_of,
     windows,
 )
@@ -75,6 +76,21 @@ def test_beside_a_run(tmp_path: Path) -> None:
         assert file is not None
         (one,) = json.load(file)["shared"]["flows"]
         assert (one["name"], one["steps"][0]["keys"]) == ("sensors", 1)
+
+
+def test_a_run_has_its_variables_from_elsewhere(tmp_path: Path) -> None:
+    """Doctor reads a flow as what runs does, and knows what must not leave with the log."""
+    (tmp_path / "flow.toml").write_text(TCP.replace("127.0.0.1:0", "${SHOP_HOST}:0"))
+    flow = start(tmp_path, "run", "flow.toml", more={"SHOP_HOST": "127.0.0.1"})
+    try:
+        flow.wait_for(" listening ")
+        found = doctor(tmp_path, "flow.toml")
+        assert found["flows", "flow.toml"]["level"] == "ok"
+        assert "held by this flow" in found["ports", "sensors.readings"]["found"]
+        assert flow.stop() == 0
+    finally:
+        flow.remove()
+    assert doctor(tmp_path, "flow.toml")["flows", "flow.toml"]["level"] == "fault"
 
 
 def test_faults_end_with_one_and_wrong_use_with_two(tmp_path: Path) -> None:

@@ -168,14 +168,17 @@ def test_a_plain_interpreter_unpacks_nothing() -> None:
 # ---- permissions ----
 
 
-def test_a_folder_that_others_see_into(tmp_path: Path) -> None:
+def test_a_folder_that_others_may_use(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     folder.mkdir(mode=0o700)
     assert levels(permissions.check_folder(folder)) == {"data folder": "ok", "data files": "ok"}
-    folder.chmod(0o755)
-    (found,) = permissions.check_folder(folder)
-    assert found.level is Level.WARNING
-    assert found.remedy == f"chmod 700 {folder}"
+    folder.chmod(0o750)  # as the service has it
+    assert levels(permissions.check_folder(folder))["data folder"] == "ok"
+    for mode in (0o755, 0o770):
+        folder.chmod(mode)
+        (found,) = permissions.check_folder(folder)
+        assert found.level is Level.WARNING
+        assert found.remedy == f"chmod 750 {folder}"
 
 
 @AS_USER

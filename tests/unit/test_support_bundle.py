@@ -136,10 +136,11 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             warning("c", "d", f"says {SECRETS['password']}", "e"),
         ],
         status=planted(STATUS),
+        environ=ENVIRONMENT,
     )
     path = tmp_path / "bundle.tar.gz"
     given = [str(flows), str(tmp_path / "mine.py")]
-    write_bundle(path, diagnosis, given, tmp_path / "data", ENVIRONMENT, tmp_path / "root")
+    write_bundle(path, diagnosis, given, tmp_path / "data", tmp_path / "root")
     return path
 
 
@@ -198,7 +199,7 @@ def test_the_same_facts_give_the_same_bytes_and_only_the_owner_reads_them(
 ) -> None:
     monkeypatch.setattr(bundle, "recent_log", lambda: "")
     for name in ("one", "two"):
-        write_bundle(tmp_path / name, Diagnosis([]), [], tmp_path / "data", {}, tmp_path / "root")
+        write_bundle(tmp_path / name, Diagnosis([]), [], tmp_path / "data", tmp_path / "root")
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
     assert (tmp_path / "one").stat().st_mode & 0o777 == 0o600
     assert "log: there is no journal here" in read(tmp_path / "one")["MANIFEST.txt"]
@@ -207,7 +208,7 @@ def test_the_same_facts_give_the_same_bytes_and_only_the_owner_reads_them(
 def test_a_file_that_is_there_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "bundle").write_text("mine")
     with pytest.raises(EnvironmentFailure, match="File exists"):
-        write_bundle(tmp_path / "bundle", Diagnosis([]), [], tmp_path / "data", {}, tmp_path)
+        write_bundle(tmp_path / "bundle", Diagnosis([]), [], tmp_path / "data", tmp_path)
     assert (tmp_path / "bundle").read_text() == "mine"
 
 
@@ -215,7 +216,7 @@ def test_a_long_log_is_cut_at_its_beginning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bundle, "recent_log", lambda: "x" * DOCTOR_PART_MAX_BYTES + "the end")
-    write_bundle(tmp_path / "bundle", Diagnosis([]), [], tmp_path / "data", {}, tmp_path / "root")
+    write_bundle(tmp_path / "bundle", Diagnosis([]), [], tmp_path / "data", tmp_path / "root")
     found = read(tmp_path / "bundle")
     assert len(found["log.txt"]) == DOCTOR_PART_MAX_BYTES
     assert found["log.txt"].endswith("the end")

@@ -33,7 +33,6 @@ def write_bundle(
     diagnosis: Diagnosis,
     flows: Sequence[str],
     folder: Path,
-    environ: Mapping[str, str] = os.environ,
     root: Path = ROOT,
 ) -> None:
     """Make the file, which must not be there yet; only its owner may read it. EnvironmentFailure
@@ -41,7 +40,7 @@ def write_bundle(
     settings = Layout(root).settings
     written = parts.flow_documents([*flows, *([str(settings)] if os.path.exists(settings) else [])])
     documents = list(islice(written, FLOW_MAX_COUNT))
-    redactor = Redactor(_known(documents, diagnosis, environ))
+    redactor = Redactor(_known(documents, diagnosis))
     left_out: list[str] = []
     made = list(_parts(diagnosis, documents, folder, redactor, left_out, root))
     data = _packed([*made, _manifest(made, redactor, left_out)])
@@ -56,13 +55,12 @@ def write_bundle(
 def _known(
     documents: Sequence[tuple[Path, Mapping[str, Any] | None]],
     diagnosis: Diagnosis,
-    environ: Mapping[str, str],
 ) -> Iterator[str]:
     """Secrets that must not turn up anywhere, not in a log either."""
     for _, found in documents:
         if found is not None:
             yield from secrets_in(found)
-            yield from (environ.get(name, "") for name in variables_in(found))
+            yield from (diagnosis.environ.get(name, "") for name in variables_in(found))
     for plan in diagnosis.plans:
         for source in plan.sources.values():
             yield from secrets_in(source.options)

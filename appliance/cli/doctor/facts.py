@@ -39,6 +39,12 @@ def _limit(word: str) -> float:
     return float("inf") if word == "unlimited" else int(word)
 
 
+def environ_of(pid: str, root: Path = ROOT) -> dict[str, str]:
+    """The variables that a process was started with; none when we may not see them."""
+    words = text_of(root / "proc" / pid / "environ").split("\0")
+    return {name: value for name, equals, value in (one.partition("=") for one in words) if equals}
+
+
 @dataclass(frozen=True)
 class Mount:
     """Where a path is mounted, from what, and how."""

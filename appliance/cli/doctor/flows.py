@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from appliance.cli.doctor.finding import Finding, fault, ok
@@ -13,7 +14,9 @@ from appliance.plan.logical import Plan
 GROUP = "flows"
 
 
-def check_flows(paths: Sequence[str]) -> tuple[list[Finding], list[Plan]]:
+def check_flows(
+    paths: Sequence[str], environ: Mapping[str, str] = os.environ
+) -> tuple[list[Finding], list[Plan]]:
     """A finding for each path, and the plans of those that are right.
 
     The texts of faults are left to `bettong check`: they quote the file, which may hold secrets.
@@ -22,7 +25,7 @@ def check_flows(paths: Sequence[str]) -> tuple[list[Finding], list[Plan]]:
     plans: list[Plan] = []
     for path in paths:
         try:
-            found = load([Path(path)])
+            found = load([Path(path)], environ)
         except FlowError as error:
             findings.append(_faulty(path, error))
         except OSError as error:
@@ -32,15 +35,17 @@ def check_flows(paths: Sequence[str]) -> tuple[list[Finding], list[Plan]]:
             plans += found
             names = ", ".join(plan.name for plan in found)
             findings.append(ok(GROUP, path, f"no fault in {names}"))
-    return findings + _together(paths, findings), plans
+    return findings + _together(paths, environ, findings), plans
 
 
-def _together(paths: Sequence[str], findings: Sequence[Finding]) -> list[Finding]:
+def _together(
+    paths: Sequence[str], environ: Mapping[str, str], findings: Sequence[Finding]
+) -> list[Finding]:
     """Faults that only show when all are run at once: names, ports and files used twice."""
     if len(paths) < 2 or any(finding.remedy for finding in findings):
         return []
     try:
-        load([Path(path) for path in paths])
+        load([Path(path) for path in paths], environ)
     except FlowError as error:
         return [_faulty(" ".join(paths), error)]
     return []

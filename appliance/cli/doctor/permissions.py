@@ -42,9 +42,9 @@ def check_folder(folder: Path) -> list[Finding]:
         as_owner = f"run as {owner} (`sudo -u {owner} bettong …`)"
         remedy = f"chmod 700 {folder}" if about.st_uid == os.geteuid() else as_owner
         return [fault(GROUP, "data folder", f"{found}: we may not use it", remedy)]
-    if mode & 0o077:
-        remedy = f"chmod 700 {folder}"
-        return [warning(GROUP, "data folder", f"{found}: others may see in", remedy)]
+    if mode & 0o027:  # its group may look, as the service's does
+        remedy = f"chmod 750 {folder}"
+        return [warning(GROUP, "data folder", f"{found}: others may use it", remedy)]
     return [ok(GROUP, "data folder", found), _check_owners(folder, about.st_uid, owner)]
 
 
