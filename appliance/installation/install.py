@@ -99,7 +99,8 @@ def _user(on_box: bool) -> Iterator[Act]:
     if shutil.which("useradd"):
         yield call("useradd", *options, "--shell", "/usr/sbin/nologin", USER)
     else:  # a small box: BusyBox
-        yield call("adduser", "-S", "-D", "-H", "-h", "/var/lib/bettong", USER)
+        yield call("addgroup", "-S", USER)
+        yield call("adduser", "-S", "-D", "-H", "-h", "/var/lib/bettong", "-G", USER, USER)
 
 
 def _has_user() -> bool:
@@ -111,7 +112,9 @@ def _has_user() -> bool:
 
 
 def _systemctl(on_box: bool, *words: str) -> Iterator[Act]:
-    if on_box and Path("/run/systemd/system").is_dir():
+    """Where there is systemd. What is enabled is only links: in an image it need not run."""
+    runs = Path("/run/systemd/system").is_dir()
+    if on_box and shutil.which("systemctl") and (runs or words[0] in ("enable", "disable")):
         yield call("systemctl", *words)
 
 
