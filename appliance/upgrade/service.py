@@ -87,7 +87,9 @@ class _Watch:
         if failure:
             raise NotReady(failure)
         seen = None if status is None else self._ready(status)
-        if self._seen is not None and (status is None or status["pid"] != self._seen[0]):
+        if status is None:
+            self._ready_s = now_s  # gone, or too busy to answer: it must settle anew
+        elif self._seen is not None and status.get("pid") != self._seen[0]:
             raise NotReady(f"process {self._seen[0]} ended after it had been ready")
         if seen is not None and seen == self._seen:
             return now_s - self._ready_s >= self._patience.settled_s
@@ -99,20 +101,22 @@ class _Watch:
         return False
 
     def _ready(self, status: Status) -> tuple[object, int] | None:
-        """The process and the restarts of its workers, if all of them run."""
-        if status["pid"] == self._old_pid:
+        """The process and the restarts of its workers, if all of them run. A version yet to come
+        may say more of itself, or less."""
+        pid = status.get("pid")
+        if pid == self._old_pid:
             return None
-        restarts = sum(int(worker["restarts"]) for worker in status["workers"])
+        restarts = sum(int(worker.get("restarts", 0)) for worker in status.get("workers", ()))
         if restarts >= UPGRADE_RESTART_MAX_COUNT:
             raise NotReady(f"its workers had to be started again {restarts} times")
-        return (status["pid"], restarts) if status["state"] == "running" else None
+        return (pid, restarts) if status.get("state") == "running" else None
 
 
 def _words(status: Status | None) -> str:
     if status is None:
         return "nobody answers on the admin socket"
-    workers = ", ".join(f"worker {one['name']} {one['state']}" for one in status["workers"])
-    return f"process {status['pid']} is {status['state']} ({workers})"
+    workers = [f"worker {one.get('name')} {one.get('state')}" for one in status.get("workers", ())]
+    return f"process {status.get('pid')} is {status.get('state')} ({', '.join(workers)})"
 
 
 class Systemd:
