@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from appliance.layout import PROGRAM, Layout
+from appliance.upgrade.service import Patience
 from appliance.upgrade.signature import read_public_key
+from appliance.upgrade.upgrade import Changing, upgrade
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -154,3 +156,23 @@ class Acting:
             return None
         worker = {"name": "shared", "state": "running", "restarts": self.worker_restarts}
         return {"state": "running", "pid": self.pid, "workers": [worker]}
+
+
+PROMPT = Patience(ready_s=0.05, settled_s=0, look_s=0.001)
+
+
+def upgraded(
+    box: Box, data: bytes, *ready: str, acting: Acting | None = None, **how: bool
+) -> Acting:
+    """Upgrade the box; the service becomes ready with these versions, and with 1.0.0."""
+    acting = acting or Acting(box.layout, "1.0.0", *ready)
+    changing = Changing(box.layout, acting, box.said.append, PROMPT)
+    upgrade(changing, box.signed(data), box.public_key, **how)
+    return acting
+
+
+def went_back(box: Box, acting: Acting) -> None:
+    """Everything is as it was, and nothing is left over."""
+    assert box.layout.current_version() == "1.0.0" and box.is_whole()
+    assert acting.version == "1.0.0"
+    assert not box.leftovers() and not box.layout.unwatched.is_symlink()

@@ -1,4 +1,4 @@
-"""Upgrades: what is taken and what is refused, going back, and the power failing at any moment.
+"""Upgrades: what is taken, what is refused and what is kept, and the commands.
 
 Versions are small scripts; the service is played, or is this very program under a shell's loop.
 """
@@ -6,55 +6,44 @@ Versions are small scripts; the service is played, or is this very program under
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import shlex
 import signal
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from appliance import points
 from appliance.cli.main import main
 from appliance.errors import BettongError, EnvironmentFailure
 from appliance.layout import PROGRAM
 from appliance.supervisor.admin import ask_status
-from appliance.upgrade import service, upgrade, versions
+from appliance.upgrade import upgrade, versions
 from appliance.upgrade.archive import ReleaseRefused
-from appliance.upgrade.service import ByHand, NotReady, Patience, Systemd
+from appliance.upgrade.service import ByHand, Patience
 from appliance.upgrade.signature import NotSigned
 from integration import pages
 from integration.processes import BETTONG, PATIENCE_S, environment, eventually
-from integration.releases import ROOT, Acting, Box, adding, manifest, packed, program, release
-
-#: A service that is played is ready at the first look, or never.
-PROMPT = Patience(ready_s=0.05, settled_s=0, look_s=0.001)
+from integration.releases import (
+    PROMPT,
+    ROOT,
+    Acting,
+    Box,
+    adding,
+    manifest,
+    packed,
+    program,
+    release,
+    upgraded,
+    went_back,
+)
 
 
 @pytest.fixture
 def box(tmp_path: Path) -> Box:
     return Box(tmp_path)
-
-
-def upgraded(
-    box: Box, data: bytes, *ready: str, acting: Acting | None = None, **how: bool
-) -> Acting:
-    """Upgrade the box; the service becomes ready with these versions, and with 1.0.0."""
-    acting = acting or Acting(box.layout, "1.0.0", *ready)
-    changing = upgrade.Changing(box.layout, acting, box.said.append, PROMPT)
-    upgrade.upgrade(changing, box.signed(data), box.public_key, **how)
-    return acting
-
-
-def went_back(box: Box, acting: Acting) -> None:
-    """Everything is as it was, and nothing is left over."""
-    assert box.layout.current_version() == "1.0.0" and box.is_whole()
-    assert acting.version == "1.0.0"
-    assert not box.leftovers() and not box.layout.unwatched.is_symlink()
 
 
 def test_a_signed_release_becomes_the_current_version(box: Box) -> None:
@@ -187,111 +176,6 @@ def test_a_box_on_which_nothing_is_installed(tmp_path: Path) -> None:
         upgraded(box, release("1.1.0"))
 
 
-# ---- going back by itself ----
-
-
-def test_a_version_that_never_becomes_ready_is_given_up(box: Box) -> None:
-    acting = Acting(box.layout, "1.0.0")
-    with pytest.raises(BettongError, match=r"(?s)not ready within.*1\.0\.0 again, and the service"):
-        upgraded(box, release("1.1.0"), acting=acting)
-    went_back(box, acting)
-    assert acting.restarts == ["1.1.0", "1.0.0"]
-    assert not box.layout.previous.is_symlink()
-
-
-def test_going_back_remembers_the_version_before(box: Box) -> None:
-    upgraded(box, release("1.1.0"), "1.1.0")
-    with pytest.raises(BettongError, match="not ready within"):
-        upgraded(box, release("1.2.0"), "1.1.0")
-    assert box.layout.current_version() == "1.1.0"
-    assert versions.previous_version(box.layout) == "1.0.0"
-    upgraded(box, release("1.2.0"), "1.1.0", "1.2.0")  # mended, it may come again
-    assert box.layout.current_version() == "1.2.0" and box.is_whole()
-
-
-def test_a_service_that_says_that_it_failed_is_not_waited_for(box: Box) -> None:
-    acting = Acting(box.layout, "1.0.0")
-    acting.fails = "bettong.service failed (exit-code)"
-    with pytest.raises(BettongError, match=r"failed \(exit-code\)"):
-        upgraded(box, release("1.1.0"), acting=acting)
-    went_back(box, acting)
-
-
-def test_a_service_that_is_ready_with_no_version(box: Box) -> None:
-    acting = Acting(box.layout)
-    with pytest.raises(BettongError, match=r"(?s)1\.0\.0 again, but the service is not ready"):
-        upgraded(box, release("1.1.0"), acting=acting)
-    went_back(box, acting)
-
-
-def test_an_interrupted_watch_goes_back(box: Box) -> None:
-    acting = Acting(box.layout, "1.0.0")
-    failure = acting.failure
-
-    def interrupted() -> str:
-        if acting.version == "1.1.0":
-            raise KeyboardInterrupt
-        return failure()
-
-    acting.failure = interrupted  # type: ignore[method-assign]
-    with pytest.raises(BettongError, match="interrupted"):
-        upgraded(box, release("1.1.0"), acting=acting)
-    went_back(box, acting)
-
-
-def statuses(*given: dict[str, Any] | None) -> Callable[[], dict[str, Any] | None]:
-    left = list(given)
-    return lambda: left.pop(0) if len(left) > 1 else left[0]
-
-
-def seen(pid: int, state: str = "running", restarts: int = 0) -> dict[str, Any]:
-    worker = {"name": "shared", "state": state, "restarts": restarts}
-    return {"state": state, "pid": pid, "workers": [worker]}
-
-
-class Scripted(Acting):
-    """Says one thing after the other, and the last for ever."""
-
-    def __init__(self, *given: dict[str, Any] | None) -> None:
-        self.status = statuses(*given)  # type: ignore[method-assign]
-
-    def restart(self) -> None:
-        pass
-
-    def failure(self) -> str:
-        return ""
-
-
-def test_a_service_too_busy_to_answer_for_a_moment_is_not_given_up() -> None:
-    ready = seen(2)
-    patience = Patience(PATIENCE_S, 0, 0.001)
-    service.restart_and_watch(Scripted(seen(1), ready, None, ready), patience)
-
-
-def test_a_status_of_other_words_than_ours_is_no_fault() -> None:
-    bare = {"state": "running", "pid": 2}
-    service.restart_and_watch(Scripted(seen(1), bare), Patience(PATIENCE_S, 0, 0.001))
-    with pytest.raises(NotReady, match="is None"):
-        service.restart_and_watch(Scripted(seen(1), {"pid": 2}), Patience(0, 0, 0.001))
-
-
-@pytest.mark.parametrize(
-    ("given", "words"),
-    [
-        ((seen(1), seen(1)), "process 1 is running"),  # the old one, which does not end
-        ((seen(1), None), "nobody answers"),
-        ((seen(1), seen(2, "starting")), "process 2 is starting"),
-        ((seen(1), seen(2), None), "nobody answers"),
-        ((seen(1), seen(2), seen(3)), "process 2 ended after it had been ready"),
-        ((seen(1), seen(2), *(seen(2, "running", n) for n in (1, 2, 3))), "again 3 times"),
-    ],
-)
-def test_what_is_not_ready(given: tuple[dict[str, Any] | None, ...], words: str) -> None:
-    settled_s = PATIENCE_S if seen(2) in given else 0
-    with pytest.raises(NotReady, match=words):
-        service.restart_and_watch(Scripted(*given), Patience(0.05, settled_s, 0.001))
-
-
 # ---- what is kept ----
 
 
@@ -317,132 +201,6 @@ def test_leftovers_are_swept(box: Box) -> None:
         (box.layout.versions / name / "deep").mkdir(parents=True)
     upgraded(box, release("1.1.0"), "1.1.0")
     assert not box.leftovers()
-
-
-# ---- the power fails ----
-
-
-@pytest.mark.parametrize("point", points.UPGRADE_POINTS)
-def test_killed_at_any_point_the_current_version_is_whole(box: Box, point: str) -> None:
-    box.place("1.1.0")  # of an attempt before: it is replaced
-    file = box.signed(release("1.1.0"))
-    ready = ["1.0.0"] if point == "upgrade.undone" else ["1.0.0", "1.1.0"]
-
-    def run(*versions: str, **more: str) -> subprocess.CompletedProcess[str]:
-        words = [sys.executable, "-P", "-m", "integration.upgrading", str(box.layout.root)]
-        words += [box.public_key.hex(), str(file), *versions]
-        path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-        return subprocess.run(
-            words, env={**environment(), "PYTHONPATH": path, **more}, capture_output=True,
-            text=True, timeout=PATIENCE_S, check=False,
-        )  # fmt: skip
-
-    ended = run(*ready, BETTONG_CRASH_AT=point)
-    assert ended.returncode == -signal.SIGKILL, ended.stdout + ended.stderr
-    assert box.is_whole()
-    again = run("1.0.0", "1.1.0")
-    assert "Traceback" not in again.stderr
-    assert box.layout.current_version() == "1.1.0" and box.is_whole(), again.stdout
-    assert not box.leftovers()
-    is_unwatched = point in ("upgrade.switched", "upgrade.ready")  # and not upgraded anew
-    assert box.layout.unwatched.is_symlink() is is_unwatched
-
-
-def cut_short(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The power fails while the service starts with the new version."""
-
-    class PowerCut(Exception):
-        pass
-
-    def cut(*_: object) -> None:
-        raise PowerCut
-
-    with monkeypatch.context() as patch:
-        patch.setattr(upgrade, "restart_and_watch", cut)
-        patch.setattr(upgrade, "_take_back", lambda *_: None)
-        with pytest.raises(PowerCut):
-            upgraded(box, release("1.1.0"))
-    assert box.layout.current_version() == "1.1.0"
-    assert os.readlink(box.layout.unwatched) == "versions/1.0.0"
-
-
-def test_after_a_power_cut_a_bad_version_is_taken_back(
-    box: Box, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cut_short(box, monkeypatch)
-    acting = Acting(box.layout, "1.0.0")
-    with pytest.raises(BettongError, match=r"(?s)not ready within.*1\.0\.0 again, and the service"):
-        upgrade.resume(upgrade.Changing(box.layout, acting, box.said.append, PROMPT))
-    went_back(box, acting)
-    assert acting.restarts == ["1.0.0"] and not box.layout.unwatched.is_symlink()
-
-
-def test_after_a_power_cut_a_good_version_stays(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    cut_short(box, monkeypatch)
-    acting = Acting(box.layout, "1.1.0")
-    changing = upgrade.Changing(box.layout, acting, box.said.append, PROMPT)
-    upgrade.resume(changing)
-    assert box.layout.current_version() == "1.1.0" and acting.restarts == []
-    assert versions.previous_version(box.layout) == "1.0.0"
-    assert not box.layout.unwatched.is_symlink()
-    upgrade.resume(changing)
-    assert box.said[-1] == "no upgrade was cut short"
-
-
-class Broken:
-    """A system call that fails the n-th time, and from then on."""
-
-    def __init__(self, real: Callable[..., Any], calls: list[int], fails_at: int) -> None:
-        self.real, self.calls, self.fails_at = real, calls, fails_at
-
-    def __call__(self, *args: Any, **named: Any) -> Any:
-        self.calls[0] += 1
-        if self.calls[0] >= self.fails_at:
-            raise OSError(errno.EIO, "the disk is gone")
-        return self.real(*args, **named)
-
-
-def test_whichever_write_fails_the_current_version_is_whole(tmp_path: Path) -> None:
-    names = ("fsync", "rename", "replace", "symlink", "mkdir", "fchmod")
-    for fails_at in range(1, 200):
-        box = Box(tmp_path / str(fails_at))
-        file = box.signed(release("1.1.0"))
-        acting, calls = Acting(box.layout, "1.0.0", "1.1.0"), [0]
-        changing = upgrade.Changing(box.layout, acting, box.said.append, PROMPT)
-        with pytest.MonkeyPatch.context() as patch:
-            for name in names:
-                patch.setattr(os, name, Broken(getattr(os, name), calls, fails_at))
-            with contextlib.suppress(EnvironmentFailure):
-                upgrade.upgrade(changing, file, box.public_key)
-        assert box.is_whole(), fails_at
-        if calls[0] < fails_at:
-            break
-    assert box.layout.current_version() == "1.1.0" and fails_at > 15
-
-
-def test_all_of_a_version_is_synced_before_the_link_leads_to_it(
-    box: Box, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    synced: set[tuple[int, int]] = set()
-    order: list[str] = []
-    real_sync, real_switch = os.fsync, type(box.layout).switch
-
-    def sync(descriptor: int) -> None:
-        real_sync(descriptor)
-        status = os.fstat(descriptor)
-        synced.add((status.st_dev, status.st_ino))
-
-    def switch(self: Any, name: str) -> None:
-        tree = [self.versions, self.version(name), *self.version(name).rglob("*")]
-        statuses = [path.stat() for path in tree if not path.is_symlink()]
-        assert {(one.st_dev, one.st_ino) for one in statuses} <= synced
-        order.append(name)
-        real_switch(self, name)
-
-    monkeypatch.setattr(os, "fsync", sync)
-    monkeypatch.setattr(type(box.layout), "switch", switch)
-    upgraded(box, release("1.1.0"), "1.1.0")
-    assert order == ["1.1.0"]
 
 
 # ---- real services ----
@@ -534,47 +292,6 @@ def test_the_command(box: Box, capfd: pytest.CaptureFixture[str]) -> None:
     box.layout.settings.write_text("version = 1\n")
     assert main(["upgrade", str(box.signed(release("1.1.0"))), "--root", root]) == 78
     assert "there is no public key" in capfd.readouterr().err
-
-
-SYSTEMCTL = """#!/bin/sh
-echo "$@" >> {log}
-case "$3" in
-ActiveState) echo {active} ;;
-Result) echo exit-code ;;
-NRestarts) echo {again} ;;
-esac
-exit {code}
-"""
-
-
-@pytest.mark.parametrize(
-    ("active", "again", "runs", "failure"),
-    [
-        ("active", 0, True, ""),
-        ("inactive", 0, False, ""),
-        ("failed", 0, True, "bettong.service failed (exit-code)"),
-        ("activating", 3, True, "started again 3 times"),
-    ],
-)
-def test_what_systemd_is_asked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, active: str, again: int, runs: bool,
-    failure: str,
-) -> None:  # fmt: skip
-    log = tmp_path / "log"
-    fake = tmp_path / "systemctl"
-    fake.write_text(SYSTEMCTL.format(log=log, active=active, again=again, code=0))
-    fake.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    systemd = Systemd(lambda: None)
-    assert systemd.runs() is runs
-    assert failure in systemd.failure() and bool(failure) is bool(systemd.failure())
-    log.unlink()
-    systemd.restart()
-    orders = log.read_text().splitlines()
-    assert orders == ["reset-failed bettong.service", "restart --no-block bettong.service"]
-    fake.write_text(SYSTEMCTL.format(log=log, active=active, again=again, code=1))
-    with pytest.raises(EnvironmentFailure, match="systemctl"):
-        systemd.restart()
 
 
 def test_the_page_says_what_is_typed(box: Box, tmp_path: Path) -> None:
