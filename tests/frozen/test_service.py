@@ -49,12 +49,12 @@ def serve(box: Box, manager: Manager) -> None:
 
 
 def test_it_installs_itself_and_serves(box: Box) -> None:
-    ended = box.run("install", "--root", "/job/root")
+    ended = box.run("install", "--root", "/job/there")
     assert ended.returncode == 0, ended.stderr
-    made = Layout(box.job / "root")
+    made = Layout(box.job / "there")
     installed = Box.__new__(Box)
     installed.root, installed.is_one_file = box.root, box.is_one_file
-    installed.program = f"/job/root/opt/bettong/versions/{made.current_version()}/bettong"
+    installed.program = f"/job/there/opt/bettong/versions/{made.current_version()}/bettong"
     for name in ("etc", "var"):
         shutil.rmtree(box.root / name, ignore_errors=True)
         shutil.copytree(made.root / name, box.root / name)
@@ -63,7 +63,7 @@ def test_it_installs_itself_and_serves(box: Box) -> None:
         serve(installed, manager)
     finally:
         manager.close()
-    assert box.run("uninstall", "--root", "/job/root", "--purge").returncode == 0
+    assert box.run("uninstall", "--root", "/job/there", "--purge").returncode == 0
     assert not [path for path in made.root.rglob("*") if path.is_file()]
 
 
