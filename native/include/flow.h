@@ -160,6 +160,7 @@ typedef struct flow {
     uint64_t position;
     char *raw;
     uint32_t raw_size;
+    bool is_first;       /* of its buffer: what it needs has long been out of the caches */
     bool raw_cut;        /* `raw` is only the head of the message */
     uint32_t shard;      /* of the key that the record was last given, at first its partition's */
     int64_t lateness_us; /* watermark of its own partition as it stood before this record (S15) */
@@ -196,6 +197,8 @@ void flow_destroy (flow_t **self_p);
 bool flow_link (flow_t *self);
 /* Run the row through operators, depth first, to completion. */
 void flow_run (flow_t *self, const branches_t *next);
+/* The row at hand will go into a state: that is fetched already, before the row is looked at. */
+void flow_expect (flow_t *self, const op_t *key);
 /* The same for a row that a source has just brought: its scratch is given back when it is done with. */
 static inline void flow_begin (flow_t *self, const branches_t *next) {
     if (unlikely (next->count != 1)) {

@@ -115,6 +115,7 @@ typedef struct source {
     fields_t *fields, *whole_fields;
     const layout_t *layout;
     branches_t next, late; /* late: future records (S8) */
+    struct op *expects;    /* the key of its records, a text, and behind it a tumbling window; or NULL */
     bool has_meta;
     uint16_t meta_source, meta_partition, meta_position, meta_arrival, meta_peer, meta_path;
     bool lined;      /* JSON lines of which only some fields are wanted: framed and decoded in one go */
@@ -176,6 +177,9 @@ typedef struct source {
     uint64_t lost; /* bytes of unfinished messages whose partitions did not come back after a restart */
 } source_t;
 
+/* Bytes are about to be read (prepare.c): what their first record will need is fetched. */
+enum { PREPARE_OPS_MAX = 8, PREPARE_BYTES = 128 };
+void partition_prepare (const partition_t *self);
 /* Process all whole messages in the partition's buffer; `last` when nothing will follow. */
 void partition_process (partition_t *self, bool last);
 /* Room for at least `more` bytes behind `end` (moves the unread to the front, grows up to the frame's limit). */

@@ -35,6 +35,10 @@ uint64_t table_bytes (const table_t *self);
 /* Forget all rows, keep the memory for the next use. */
 void table_clear (table_t *self);
 
+/* Something is about to be looked up: what every look-up reads is fetched, and the pages of what depends on its key
+ * are made known to the processor. Changes nothing but time. */
+void table_prepare (const table_t *self);
+
 /* Dirty rows: marked by the owner, walked and forgotten at a cut. Removed rows stay listed as tombstones. */
 void table_mark (table_t *self, uint32_t index);
 /* The row has been visited, live, by a table_take_dirty that succeeded: a cut knows of it. */

@@ -2,6 +2,7 @@
 #ifndef BETTONG_TABLE_ROW_H
 #define BETTONG_TABLE_ROW_H
 
+#include "fetch.h"
 #include "table.h"
 
 /* Keys up to ROW_KEY_INSIDE bytes lie in the row: one cache line less for the commonest look-up. */
@@ -78,6 +79,14 @@ static inline void table_mark_row (table_t *self, uint32_t index) {
         *word |= bit;
         self->dirty_count++;
     }
+}
+
+/* Fetches the row in which the key most likely lies: that of its first place. */
+static inline void table_expect (const table_t *self, const bkey_t *key) {
+    uint64_t found = self->places[(uint32_t) key->hash & self->mask];
+    if (found == 0)
+        return;
+    fetch (row_at (self, (uint32_t) found - 1), self->stride);
 }
 
 /* The row of a key, NULL when it has none. */

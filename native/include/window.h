@@ -35,6 +35,10 @@ enum window_added window_add (window_t *self, const bkey_t *key, value_t *row, i
  * closer look. False, and nothing done, when it is anything else. What is due stays as it is. */
 bool window_add_again (window_t *self, const bkey_t *key, const value_t *row, int64_t time_us,
                        int64_t partition_watermark_us);
+/* A record is about to come, its key not known yet: what it will need of the window is fetched. */
+void window_prepare (const window_t *self);
+/* A record of this key is about to come: its row is sent for. What it brings is only time. */
+void window_expect (const window_t *self, const bkey_t *key);
 /* The smallest end that is open (INT64_MAX: none): close only when the watermark reaches it. A global window with
  * `every` first asks for any watermark at all, to know which multiple of `every` comes next. */
 int64_t window_due (const window_t *self);

@@ -300,6 +300,11 @@ static inline void process_decoded (partition_t *self, enum decoded decoded) {
         refuse (self);
         return;
     }
+    if (unlikely (flow->is_first)) {
+        flow->is_first = false;
+        if (source->expects)
+            flow_expect (flow, source->expects);
+    }
     if (unlikely (source->has_meta))
         fill_meta (self);
     run_row (self);
@@ -393,6 +398,7 @@ void partition_process (partition_t *self, bool last) {
     arena_t *scratch = &lane->scratch;
     uint32_t unstamped = 0;
     size_t mark = arena_mark (scratch);
+    source->flow->is_first = true;
     self->data[self->end] = '\n'; /* in the slack: json_decode_line goes no further */
     /* Once a flow has stopped, what has been read and not looked at is not this run's any more. */
     while (likely (!source->flow->stopped)) {
@@ -409,6 +415,8 @@ void partition_process (partition_t *self, bool last) {
             self->start = self->end;
             break;
         }
+        if (self->start == self->end && likely (!self->frame.skipping))
+            break;
     }
     if (unstamped)
         stamp (lane, &unstamped);

@@ -330,6 +330,28 @@ static bool link_where (op_t *op) {
     return true;
 }
 
+void flow_expect (flow_t *self, const op_t *key) {
+    if (key_make_text (&self->row[key->slots[0]], &self->key_bytes[key->key], &self->keys[key->key]))
+        window_expect (key->then->window, &self->keys[key->key]);
+}
+
+static bool is_field (const source_t *self, uint16_t slot) {
+    for (uint32_t i = 0; i < self->fields->count; i++)
+        if (self->fields->slots[i] == slot)
+            return true;
+    return false;
+}
+
+/* Behind nothing but filters, so that the key is as it was decoded. */
+static void link_source (flow_t *self, source_t *source) {
+    op_t *op = source->next.count == 1 ? &self->ops[source->next.ops[0]] : NULL;
+    while (op && op->kind == OP_KIND_WHERE)
+        op = op->then;
+    if (op && op->run == run_text_key && op->then && op->then->run == run_tumbling &&
+        is_field (source, op->slots[0]))
+        source->expects = op;
+}
+
 bool flow_link (flow_t *self) {
     for (uint32_t i = 0; i < self->op_count; i++) {
         op_t *op = &self->ops[i];
@@ -342,6 +364,8 @@ bool flow_link (flow_t *self) {
         if (op->kind == OP_KIND_WINDOW && !op->code_count)
             op->run = run_tumbling;
     }
+    for (uint32_t i = 0; i < self->source_count; i++)
+        link_source (self, &self->sources[i]);
     return true;
 }
 

@@ -235,6 +235,8 @@ void partition_read (partition_t *self) {
         partition_failed (self, ENOMEM);
         return;
     }
+    if (room == READ_MIN) /* it has been quiet */
+        partition_prepare (self);
     ssize_t count = read (self->fd, self->data + self->end, room);
     if (count > 0) {
         learn_size (self, (size_t) count, room);

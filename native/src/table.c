@@ -13,6 +13,9 @@
 #include "table_row.h"
 
 enum { INDEX_MIN = 16, SLAB_BYTES = 4096, SLAB_ROWS_MAX_SHIFT = 8 };
+/* What is fetched before a look-up is less for its own sake than for the processor to know the pages. A line of a page
+ * table speaks of eight pages: some of the slabs, which mostly lie side by side, make all of them quick to find. */
+enum { PAGE = 4096, SLABS_APART = 8 };
 
 table_t *table_new (uint32_t payload_size) {
     table_t *self = calloc (1, sizeof *self);
@@ -254,6 +257,14 @@ bool table_at (const table_t *self, uint32_t index, table_row_t *out) {
 uint32_t table_end (const table_t *self) { return self->end; }
 uint32_t table_count (const table_t *self) { return self->count; }
 uint64_t table_bytes (const table_t *self) { return self->bytes; }
+
+void table_prepare (const table_t *self) {
+    fetch (self, sizeof *self);
+    fetch_some (self->places, ((size_t) self->mask + 1) * sizeof *self->places, PAGE);
+    fetch (self->dirty, self->dirty_words * sizeof *self->dirty);
+    for (uint32_t s = 0; s < self->slab_count && s < FETCH_MAX * SLABS_APART; s += SLABS_APART)
+        fetch (self->slabs[s], 1);
+}
 
 void table_clear (table_t *self) {
     memset (self->places, 0, ((size_t) self->mask + 1) * sizeof *self->places);

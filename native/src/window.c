@@ -239,6 +239,18 @@ static pane_t *latest_pane (window_t *self, int64_t time_us) {
     return NULL;
 }
 
+void window_prepare (const window_t *self) {
+    fetch (self->aggregates, sizeof *self->aggregates);
+    fetch (self->aggregates->groups, self->aggregates->group_count * sizeof *self->aggregates->groups);
+    if (self->last != NULL)
+        table_prepare (self->last->table);
+}
+
+void window_expect (const window_t *self, const bkey_t *key) {
+    if (self->last != NULL)
+        table_expect (self->last->table, key);
+}
+
 bool window_add_again (window_t *self, const bkey_t *key, const value_t *row, int64_t time_us,
                        int64_t partition_watermark_us) {
     pane_t *pane = self->last; /* only tumbling windows have one */
