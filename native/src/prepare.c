@@ -1,6 +1,6 @@
 /* prepare.c: a lane that has waited finds its memory far away: others had the caches meanwhile. What the first record
  * of a buffer will need, whatever it says, is fetched side by side while the kernel copies its bytes, instead of line
- * by line when each is met. What only its key tells is fetched as soon as that is known (docs/decisions/0024). */
+ * by line when each is met. What only its key tells is fetched as soon as that is known (docs/decisions/0025). */
 #include "fetch.h"
 #include "lane.h"
 
