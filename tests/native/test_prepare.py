@@ -1,4 +1,4 @@
-"""What is fetched ahead for the first record of a buffer changes no result, whatever that record is."""
+"""What is fetched ahead for the first record of a buffer changes no result, whatever it is."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from native.lanes import document_of, loaded, turn_until
 
 FLOW = """
