@@ -65,7 +65,10 @@ def command(
 def show_failures(outcome: Outcome, log: Logger) -> None:
     """What kept workers from running, as it is: faults have several lines."""
     for text in outcome.failures:
-        log.show(ERROR, text)
+        if log.format == "json":
+            log.error("cannot run", reason=text)
+        else:
+            log.show(ERROR, text)
 
 
 def show_summary(outcome: Outcome, log: Logger) -> None:

@@ -3,6 +3,7 @@ nothing done before."""
 
 from __future__ import annotations
 
+import json
 import socket
 from pathlib import Path
 
@@ -87,6 +88,16 @@ def one_message(folder: Path, code: int, *words: str) -> str:
 def test_a_wrong_flow_is_one_message_and_exit_code_78(folder: Path, text: str, words: str) -> None:
     (folder / "flow.toml").write_text(text)
     assert words in one_message(folder, 78, "--once", "flow.toml")
+
+
+def test_whoever_reads_json_gets_json(folder: Path) -> None:
+    (folder / "flow.toml").write_text("version = 1\nx = 1\ny = 1\n")
+    ended = run(folder, "run", "flow.toml", "--log-format", "json")
+    assert ended.returncode == 78
+    (line,) = ended.stderr.splitlines()
+    record = json.loads(line)
+    assert record["level"] == "error" and record["message"] == "cannot run"
+    assert "flow.toml:2:1:" in record["reason"] and "flow.toml:3:1:" in record["reason"]
 
 
 def test_what_is_not_text_is_no_flow_file(folder: Path) -> None:
