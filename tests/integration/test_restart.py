@@ -125,14 +125,17 @@ def test_a_stop_while_the_worker_waits_to_be_started_again_ends(tmp_path: Path) 
         assert flow.end() in (0, 1)  # whether it had been started again by then
 
 
-def test_a_flow_that_got_broken_meanwhile_is_tried_again_until_it_is_mended(tmp_path: Path) -> None:
-    path = tmp_path / "flow.toml"
-    path.write_text(TCP)
+def test_what_got_broken_meanwhile_is_tried_again_until_it_is_mended(tmp_path: Path) -> None:
+    """A function is read at each start; the flow file only when it is reloaded."""
+    poison(tmp_path, 'tcp = { listen = "127.0.0.1:0" }', "hangs")
+    path = tmp_path / "work.py"
+    sound = path.read_text()
     with running(tmp_path, "run", "flow.toml") as flow:
         flow.wait_for(" running ")
         path.write_text("nonsense")
+        (tmp_path / "flow.toml").write_text("nonsense")
         kill_worker(flow)
-        flow.wait_for("not TOML")
-        path.write_text(TCP)
+        flow.wait_for("has no 'work'")
+        path.write_text(sound)
         flow.wait_for(" running ", count=2)
         assert flow.stop() == 0
