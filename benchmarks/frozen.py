@@ -75,18 +75,20 @@ def running(program: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
             child.stderr.close()
 
 
-def first_line_s(program: Path) -> float:
+def first_line_s(program: Path) -> tuple[float, float]:
+    """From the start until it says something: seconds, and those of CPU of all its processes."""
     begun = time.monotonic()
     with running(program) as (child, _):
         assert child.stderr is not None
         os.read(child.stderr.fileno(), 1)
-        return time.monotonic() - begun
+        took = time.monotonic() - begun
+        return took, sum(map(processes.cpu_s, [child.pid, *processes.descendants(child.pid)]))
 
 
 def starts() -> Iterator[Row]:
     for name, limit in (("one folder", 0.2), ("one file", 0.5)):
-        taken = [first_line_s(PROGRAMS[name]) for _ in range(STARTS)]
-        detail = f"{min(taken):.2f} to {max(taken):.2f} s"
+        taken, cpu = zip(*(first_line_s(PROGRAMS[name]) for _ in range(STARTS)), strict=True)
+        detail = f"{min(taken):.2f} to {max(taken):.2f} s; {statistics.median(cpu):.2f} s of CPU"
         measure = f"first log line of `run`, {name}"
         yield Row(measure, statistics.median(taken), limit, "s", detail)
 

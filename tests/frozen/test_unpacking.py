@@ -6,8 +6,8 @@ from __future__ import annotations
 import os
 import signal
 
-from appliance.frozen import MARKER
 from appliance.limits import SWEEP_MIN_AGE_S
+from appliance.unpacked import MARKER
 from frozen.boxes import Box, needs_a_box
 from frozen.test_frozen import TCP
 

@@ -23,6 +23,7 @@ FLOORS = (
         "logs",
         "frozen",
         "parent",
+        "unpacked",
         "toml_places",
     },
     {"connect", "native", "user_module"},
