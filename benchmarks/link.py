@@ -12,6 +12,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import zmq
 
@@ -24,8 +25,8 @@ from results import Row
 
 RECORD = 100
 BATCH = 5_000
-EVENTS = 2_000_000
-ROUNDS = 5
+EVENTS = 4_000_000
+ROUNDS = 7
 STREAM = bytes(16)
 
 
@@ -34,10 +35,10 @@ def raw_receive(port: int) -> None:
     with zmq.Context() as context, context.socket(zmq.ROUTER) as line:
         line.bind(f"tcp://127.0.0.1:{port}")
         line.recv_multipart()
-        begun = time.perf_counter()
+        clock = Clock()
         for _ in range(messages):
             sender, _ = line.recv_multipart()
-        report(messages * LINK_MESSAGE_BYTES / RECORD, begun)
+        clock.report(messages * LINK_MESSAGE_BYTES / RECORD)
         line.send_multipart([sender, b""])
 
 
@@ -45,23 +46,28 @@ def raw_send(port: int) -> None:
     message = bytes(LINK_MESSAGE_BYTES)
     with zmq.Context() as context, context.socket(zmq.DEALER) as line:
         line.connect(f"tcp://127.0.0.1:{port}")
-        for _ in range(EVENTS * RECORD // LINK_MESSAGE_BYTES + 1):
+        messages = EVENTS * RECORD // LINK_MESSAGE_BYTES
+        line.send(message)
+        clock = Clock()
+        for _ in range(messages):
             line.send(message)
         line.recv()
+        clock.report(messages * LINK_MESSAGE_BYTES / RECORD)
 
 
 def our_receive(port: int) -> None:
     source = UpstreamSource(listen=f"127.0.0.1:{port}")
     source.open({})
     left = EVENTS * (RECORD + 4)  # each behind its length
-    begun = 0.0
+    clock = None
     while left:
         chunk = source.read(1 << 18)
         if chunk is not None:
-            begun = begun or time.perf_counter()
+            clock = clock or Clock()
             left -= len(chunk.data)
             position = {chunk.partition: chunk.position}
-    report(EVENTS, begun)
+    assert clock is not None
+    clock.report(EVENTS)
     source.committed(position)
     source.read(0)  # the sender leaves
     source.close()
@@ -73,6 +79,7 @@ def our_send(port: int) -> None:
     records = Records.of([b"%0*d" % (RECORD, i) for i in range(BATCH)])  # as a block has them
     shards = bytes(i * 37 % 64 for i in range(BATCH))
     counts = [shards.count(shard) for shard in range(64)]
+    clock = Clock()
     for i in range(EVENTS // BATCH):
         first = {shard: 1 + i * count for shard, count in enumerate(counts)}
         batch = Batch(STREAM, 1, first, shards, records)
@@ -84,11 +91,21 @@ def our_send(port: int) -> None:
                 continue
     while sink.confirmed() < EVENTS // BATCH:
         time.sleep(0.001)
+    clock.report(EVENTS)
     sink.close()
 
 
-def report(events: float, begun: float) -> None:
-    print(events / (time.perf_counter() - begun), flush=True)
+class Clock:
+    """Time and CPU time of this process from here on."""
+
+    def __init__(self) -> None:
+        self._begun_s, self._begun_cpu_s = time.perf_counter(), time.process_time()
+
+    def report(self, events: float) -> None:
+        """Seconds of both an event."""
+        took_s = time.perf_counter() - self._begun_s
+        cpu_s = time.process_time() - self._begun_cpu_s
+        print(took_s / events, cpu_s / events, flush=True)
 
 
 ROLES = {
@@ -99,8 +116,15 @@ ROLES = {
 }
 
 
-def rate(side: str) -> float:
-    """Events a second through two processes."""
+@dataclass(frozen=True)
+class Taken:
+    """Seconds an event through two processes, and their CPU seconds together."""
+
+    time_s: float
+    cpu_s: float
+
+
+def run(side: str) -> Taken:
     port = str(processes.free_port())
     said = [inputs.folder() / f"link-{side}-{role}.log" for role in ("receive", "send")]
     command = [sys.executable, __file__, side]
@@ -111,19 +135,23 @@ def rate(side: str) -> float:
         receiver.wait(processes.PATIENCE_S)
     if receiver.returncode or sender.returncode:
         raise OSError(f"the link's {side} side failed: see {said[0]} and {said[1]}")
-    return float(said[0].read_text())
+    receiving, sending = (list(map(float, log.read_text().split())) for log in said)
+    return Taken(receiving[0], receiving[1] + sending[1])
 
 
 def link() -> Iterator[Row]:
     """How much longer an event takes by the link than by ZeroMQ alone."""
-    ours, raw = [], []
-    for _ in range(ROUNDS):
-        raw.append(rate("raw"))
-        ours.append(rate("ours"))
-    ratio = statistics.median(one / other for one, other in zip(raw, ours, strict=True))
+    rounds = [(run("ours"), run("raw")) for _ in range(ROUNDS)]
+    ratio = statistics.median(ours.time_s / raw.time_s for ours, raw in rounds)
+    rates = [
+        1e-6 / statistics.median(each.time_s for each in side) for side in zip(*rounds, strict=True)
+    ]
+    cpu = [
+        1e9 * statistics.median(each.cpu_s for each in side) for side in zip(*rounds, strict=True)
+    ]
     detail = (
-        f"{statistics.median(ours) / 1e6:.2f} and {statistics.median(raw) / 1e6:.2f} M events/s of "
-        f"{RECORD} bytes"
+        f"{rates[0]:.2f} and {rates[1]:.2f} M events/s of {RECORD} bytes; "
+        f"CPU {cpu[0]:.0f} and {cpu[1]:.0f} ns an event"
     )
     yield Row("upstream link, time an event, ours to raw 64 KiB messages", ratio, 2.0, "×", detail)
 

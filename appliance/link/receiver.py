@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from appliance.connect import Log
+from appliance.connect import Chunk, Log
 from appliance.limits import (
     LINK_SESSION_MAX_COUNT,
     LINK_STREAM_MAX_COUNT,
@@ -33,15 +33,6 @@ from appliance.link.wire import (
 from appliance.native import lib
 
 _LENGTH = struct.Struct(">I")
-
-
-@dataclass(frozen=True)
-class Taken:
-    """Records that come next: each behind its length, 32 bits, big-endian."""
-
-    partition: str
-    position: bytes
-    data: bytes
 
 
 @dataclass
@@ -111,8 +102,9 @@ class Receiver:
 
     def receive(
         self, connection: bytes, message: bytes | memoryview, key: str = ""
-    ) -> Taken | None:
-        """One message; `key` is the public key of who sent it. What it brings that comes next."""
+    ) -> Chunk | None:
+        """One message; `key` is the public key of who sent it. What it brings that comes next: each
+        record behind its length, 32 bits, big-endian."""
         try:
             found = wire.read(message)
             match found:
@@ -222,7 +214,7 @@ class Receiver:
 
     # ---- what it sends ----
 
-    def _take(self, connection: bytes, found: Data | Gap, size: int) -> Taken | None:
+    def _take(self, connection: bytes, found: Data | Gap, size: int) -> Chunk | None:
         session = self._sessions.get(connection)
         if session is None:
             raise _Refusal("hello", "say HELLO first: this connection is not known (any more)")
@@ -237,7 +229,7 @@ class Receiver:
             raise _Refusal("credit", "it sends more than it was given credit for")
         # The one that is served last is forgotten last.
         self._sessions[connection] = self._sessions.pop(connection)
-        taken: Taken | None = None
+        taken: Chunk | None = None
         if isinstance(found, Gap):
             self._gap(history, found)
         else:
@@ -250,7 +242,9 @@ class Receiver:
                 self._say_where(connection, session)
                 return None
             taken = self._data(history, found, after, fit == lib.NUMBERS_EARLIER)
-        if session.restock(self._window()):
+        # Most messages leave more than half of the largest window: nothing to look at.
+        left = session.credit - session.received
+        if left <= LINK_WINDOW_MAX_BYTES // 2 and session.restock(self._window()):
             self._acknowledge(connection, session)
         return taken
 
@@ -270,7 +264,7 @@ class Receiver:
             **_names(history), shard=gap.shard, count=lost,
         )  # fmt: skip
 
-    def _data(self, history: History, data: Data, after: Numbers, is_known: bool) -> Taken | None:
+    def _data(self, history: History, data: Data, after: Numbers, is_known: bool) -> Chunk | None:
         """Its records, or those of them that come next when some are known."""
         framed = bytes(data.framed)
         if is_known:
@@ -279,7 +273,7 @@ class Receiver:
         if not framed:
             return None
         self.counts["messages"] += 1
-        return Taken(history.partition, history.position(), framed)
+        return Chunk(framed, history.position(), history.partition)
 
     def _without_known(self, history: History, data: Data, framed: bytes) -> bytes:
         """The records that come next, without those that are here already."""

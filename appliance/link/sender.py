@@ -156,11 +156,14 @@ class Sender:
             return False
         end = self._checked(batch)
         wanted = self._next.listed()
+        is_known = False
         for shard, first in batch.first.items():
             if first > wanted[shard]:
                 self._skip_to(shard, first)
+            elif first < wanted[shard] and shard in end:
+                is_known = True
         shards, records = batch.shards, Records.of(batch.records)
-        if any(batch.first[shard] < wanted[shard] for shard in end):
+        if is_known:
             shards, records = self._without_known(batch)
         self._messages = self._packer.messages(self._next, shards, records)
         self._memory.made(end)

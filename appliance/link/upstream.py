@@ -269,7 +269,7 @@ class UpstreamSource(Messages):
             taken = self._receiver.receive(*came)
             self._answer(listener)
             if taken is not None:
-                return Chunk(taken.data, taken.position, taken.partition)
+                return taken
 
     def committed(self, positions: Mapping[str, bytes]) -> None:
         """A cut holds everything up to these positions: the senders are told."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack
 
@@ -103,8 +103,7 @@ class Reset:
     reason: str
 
 
-@dataclass(frozen=True)
-class Data:
+class Data(NamedTuple):
     """Records: a byte of `shards` for each; `framed` has them one behind the other, each behind its
     length (32 bits, big-endian). The numbers are a vector as it came: whoever takes the records
     checks it.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from appliance.connect import Batch
-from appliance.link.receiver import Receiver, Taken
+from appliance.connect import Batch, Chunk
+from appliance.link.receiver import Receiver
 from appliance.link.sender import Memory, Sender
 from appliance.link.wire import Hello
 
@@ -81,7 +81,7 @@ class Pair:
     def __init__(self) -> None:
         self.notes = Notes()
         self.receiver = Receiver(self.notes)
-        self.taken: list[Taken] = []
+        self.taken: list[Chunk] = []
 
     @property
     def records(self) -> list[bytes]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -377,3 +379,26 @@ def test_behind_a_damaged_block_the_others_arrive(reading: Callable[..., Reading
     sender = send_all(UpstreamSink(to=there.address), blocks, resume)
     assert there.records == [b"n3", b"n4", b"n5", b"n6"]
     assert sender.damaged == 1
+
+
+ALONE = """
+import sys
+from appliance.connect import Resume, sink_class, source_class
+source = source_class("upstream")(listen="127.0.0.1:0")
+source.open({})
+sink = sink_class("upstream")(to="tcp://127.0.0.1:1")
+try:
+    sink.open(Resume(stream=bytes(16), epoch=1))
+except ConnectionError:
+    pass
+for _ in range(17):
+    source.read(1)
+source.close()
+print([name for name in ("asyncio", "ssl") if name in sys.modules])
+"""
+
+
+def test_a_link_brings_no_event_loop_with_it() -> None:
+    """asyncio and ssl cost a worker 100 ms and some megabytes."""
+    said = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "[]"
