@@ -339,7 +339,7 @@ uint64_t clock_spin(int64_t ns, int64_t *monotonic_ns);
 /* ---- the lane (lane.h): called from Python ---- */
 typedef struct lane lane_t;
 
-/* LANE_SHORT: there was no memory for what a source gave, which only the last cut can bring again. */
+/* LANE_SHORT: there was no memory for what was given to it, which only the last cut can bring again. */
 enum lane_end { LANE_RUNNING, LANE_ENDED, LANE_STOPPED, LANE_FAILED, LANE_SHORT };
 enum post_kind { POST_LOG, POST_CUT, POST_RECORDS, POST_RESOLVE, POST_ENDED, POST_DRAIN, POST_CAPTURE };
 /* What a post of a capture is, and why a capture has ended. */

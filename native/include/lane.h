@@ -58,7 +58,7 @@ typedef struct lane {
     bool cut_in_flight;
     bool cut_encoding; /* frozen, the Python states not all encoded yet */
     bool cut_wanted;   /* results ask for one before its time */
-    bool is_short;     /* of memory, for what a source gave: it takes nothing more, and ends */
+    bool is_short;     /* of memory, for what was given to it: it takes nothing more, and ends */
     bool cut_failed;   /* the last try had not the memory: said once */
     int64_t cut_at_ns, cut_retry_ns;
     int64_t commit_every_ns;

@@ -46,6 +46,7 @@ typedef struct mail {
     size_t bytes;                               /* of all chunks waiting */
     int fd;
     int waiting; /* atomic: tested by the lane between buffers */
+    int lost;    /* atomic: there was no memory for a letter */
 } mail_t;
 
 bool mail_open (mail_t *self);

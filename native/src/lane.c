@@ -113,7 +113,9 @@ void lane_log (lane_t *self, uint32_t level, const char *format, ...) {
     int size = vsnprintf (text, sizeof text, format, arguments);
     va_end (arguments);
     size = size < (int) sizeof text ? size : (int) sizeof text - 1;
-    posts_send (&self->posts, POST_LOG, 0, level, 0, strndup (text, (size_t) size), (size_t) size);
+    char *copy = strndup (text, (size_t) size);
+    if (copy)
+        posts_send (&self->posts, POST_LOG, 0, level, 0, copy, (size_t) size);
 }
 
 /* The owner is a pointer aligned to at least eight bytes: its low bits carry the tag. */
@@ -229,6 +231,8 @@ static void read_mail (lane_t *self) {
     if (!__atomic_load_n (&self->mail.waiting, __ATOMIC_ACQUIRE))
         return;
     letter_t *letter = mail_take (&self->mail, waits, self);
+    if (unlikely (__atomic_load_n (&self->mail.lost, __ATOMIC_RELAXED)))
+        self->is_short = true;
     while (letter) {
         letter_t *next = letter->next;
         read_letter (self, letter);

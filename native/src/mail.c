@@ -65,8 +65,13 @@ bool mail_send (mail_t *self, uint32_t kind, uint32_t flow, uint32_t index, uint
                 size_t size, const char *partition, size_t partition_size, const char *position,
                 size_t position_size) {
     letter_t *letter = malloc (sizeof *letter + size + partition_size + position_size);
-    if (!letter)
+    if (!letter) {
+        /* Somebody would wait for its answer for ever: the lane ends, and begins again from its last cut. */
+        __atomic_store_n (&self->lost, 1, __ATOMIC_RELAXED);
+        __atomic_store_n (&self->waiting, 1, __ATOMIC_RELEASE);
+        wake (self->fd);
         return false;
+    }
     *letter = (letter_t){.kind = kind,
                          .flow = flow,
                          .index = index,

@@ -366,7 +366,8 @@ void sink_ready (sink_t *self, uint32_t events) {
 static int64_t connect_tick (sink_t *self, int64_t now_ns) {
     if (self->state == CONNECT_IDLE || (self->state == CONNECT_WAITING && now_ns >= self->retry_ns)) {
         self->state = CONNECT_RESOLVING;
-        posts_send (&lane_of (self)->posts, POST_RESOLVE, self->flow->index, self->index, 0, NULL, 0);
+        if (!posts_send (&lane_of (self)->posts, POST_RESOLVE, self->flow->index, self->index, 0, NULL, 0))
+            reconnect_later (self);
     }
     return self->state == CONNECT_WAITING ? self->retry_ns : INT64_MAX;
 }

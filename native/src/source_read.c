@@ -384,9 +384,11 @@ static int64_t connect_tick (source_t *self, int64_t now_ns) {
     if (now_ns < self->retry_ns)
         return self->retry_ns;
     self->connect_state = CONNECT_RESOLVING;
-    posts_send (&lane_of (self)->posts, POST_RESOLVE, self->flow->index, self->index | 0x80000000u, 0, NULL,
-                0);
-    return INT64_MAX;
+    if (posts_send (&lane_of (self)->posts, POST_RESOLVE, self->flow->index, self->index | 0x80000000u, 0,
+                    NULL, 0))
+        return INT64_MAX;
+    retry_later (self);
+    return self->retry_ns;
 }
 
 int64_t source_connect_tick (source_t *self, int64_t now_ns) {
