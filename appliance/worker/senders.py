@@ -215,6 +215,19 @@ class SenderThread(threading.Thread):
             self._attempts.say("results are too old to be sent and are given up", seq)
         return True
 
+    def _give_up_old(self) -> None:
+        """What is past `max_age` goes also while nobody takes anything."""
+        while (found := self._spool.next(self._spool.first, 0.0)) is not None:
+            seq, packed = found
+            try:
+                block = Block.unpack(packed)
+            except BlockDamaged:
+                return  # said when its turn comes
+            self._oldest_s = block.made_s
+            if not self._is_too_old(block, seq):
+                return
+            self._spool.drop(seq, len(packed))
+
     # ---- opening and failing ----
 
     @property
@@ -240,10 +253,14 @@ class SenderThread(threading.Thread):
         self._stream = resume.stream
         self._confirmed = 0
         self._written = -1
-        self._sent.clear()
-        self._sent_bytes = 0
+        self._forget_sent()
         self._at = self._spool.first
         self._attempts.opened()
+
+    def _forget_sent(self) -> None:
+        """It is sent again when the sink is open again."""
+        self._sent.clear()
+        self._sent_bytes = 0
 
     def _history(self) -> Resume:
         """Whose results come next, and from which numbers on: as the oldest block says that can be
@@ -275,6 +292,9 @@ class SenderThread(threading.Thread):
         wait_s = self._attempts.wait_after(error)
         if isinstance(error, Later):
             self._at = self._spool.first if not self._sent else self._sent[-1][0] + 1
+        if not self._attempts.is_open:
+            self._forget_sent()
+            self._give_up_old()
         self._leaving.wait(wait_s)
 
 

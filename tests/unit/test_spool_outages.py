@@ -14,6 +14,7 @@ import msgpack
 from hypothesis import given
 from hypothesis import strategies as st
 
+from appliance import clock
 from appliance.connect import Batch, Later, Resume
 from appliance.limits import SPOOL_MEMORY_MAX_BYTES
 from appliance.logs import Logger
@@ -27,7 +28,7 @@ from appliance.worker.spool import Spool
 STREAM = b"s" * 16
 
 
-def packed(shards: bytes, following: dict[int, int]) -> bytes:
+def packed(shards: bytes, following: dict[int, int], made_s: int = 0) -> bytes:
     """A block of a record for each shard; a record says its shard and number."""
     first = number(shards, following)
     numbers = dict(first)
@@ -36,7 +37,7 @@ def packed(shards: bytes, following: dict[int, int]) -> bytes:
         records.append(b"%d:%d" % (shard, numbers[shard]))
         numbers[shard] += 1
     data = b"".join(msgpack.packb(record) for record in records)
-    return Block(data, 0, -1, STREAM, 1, shards, first).pack()
+    return Block(data, made_s, -1, STREAM, 1, shards, first).pack()
 
 
 @dataclass
@@ -199,6 +200,22 @@ def test_whatever_happens_each_result_arrives_once_or_is_told_as_lost_S21(
         assert got[shard] == [n for n in range(1, end) if n not in gone]
     if not dropped and not spool.dropped:
         assert not any(receiver.lost.values())
+
+
+def test_what_is_too_old_goes_also_while_the_sink_is_away() -> None:
+    bounds = Bounds(max_age_us=3_600_000_000)
+    disk, receiver = Disk(), Receiver()
+    spool = disk.spool(bounds)
+    following: dict[int, int] = {}
+    now_s = clock.known_s()
+    for made_s in (now_s - 7200, now_s - 4000, now_s - 60, now_s):
+        block = packed(b"\0", following, made_s)
+        spool.add(disk.append(block), block)
+    run(spool, Scripted(receiver, ["fail", "fail"]), bounds, to_the_end=False)
+    assert (spool.dropped, spool.count) == (2, 2)
+    run(spool, Scripted(receiver, ()), bounds, to_the_end=True)
+    assert receiver.applied == [b"0:3", b"0:4"]
+    assert receiver.lost == {0: {1, 2}}
 
 
 #: Blocks of a virtual week; one a second would be 604,800. The longer form makes a day of them.
