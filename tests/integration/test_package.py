@@ -125,15 +125,12 @@ def test_systemd_understands_the_service(tmp_path: Path) -> None:
         assert ended.returncode == 0 and not said, ended.stderr
 
 
-@needs_systemd
-def test_the_service_may_call_what_we_call() -> None:
-    """A start, a reload and an end were traced: all is in @system-service, but whether the clock is
-    set. If that failed, a clock that was never set would count as right."""
-    listed = call("systemd-analyze", "syscall-filter", "--no-pager", "@system-service").stdout
-    assert listed and "clock_adjtime" not in listed
+def test_the_service_may_ask_whether_the_clock_is_set() -> None:
+    """A start, a reload and an end were traced: all else is in @system-service. If this one call
+    failed, a clock that was never set would count as right."""
+    assert "adjtimex" in (ROOT / "native/src/clock.c").read_text()
     (allowed,) = [line for line in UNIT.read_text().splitlines() if "SystemCallFilter" in line]
     assert {"@system-service", "adjtimex", "clock_adjtime"} <= set(allowed[17:].split())
-    assert "adjtimex" in (ROOT / "native/src/clock.c").read_text()
 
 
 def test_the_service_waits_as_long_as_we_may_take() -> None:
