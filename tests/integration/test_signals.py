@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import socket
 import subprocess
-import termios
 import threading
 from pathlib import Path
 
@@ -57,14 +55,12 @@ def test_a_terminal_that_goes_stops_the_run(tmp_path: Path) -> None:
     try:
         flow = Running(
             subprocess.Popen(
-                [*BETTONG, "run", "flow.toml"],
+                ["setsid", "--ctty", *BETTONG, "run", "flow.toml"],
                 cwd=tmp_path,
                 stdin=end,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=environment(),
-                start_new_session=True,
-                preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
             )
         )
         os.close(end)
