@@ -18,7 +18,7 @@ from appliance.plan.logical import EventTime, Plan, PythonStep, Sink, Source
 from appliance.plan.origins import PythonOrigin, SourceOrigin
 from appliance.plan.port import Port
 from appliance.plan.record import Layout, Record
-from appliance.plan.shape import ERROR_FIELDS, format_fields, in_order
+from appliance.plan.shape import ERROR_FIELDS, METADATA, format_fields, in_order
 from appliance.plan.signature import id_state
 from appliance.plan.steps import Cursor, StepCompiler
 
@@ -183,7 +183,7 @@ class Compiler:
                 )
                 event = self.parts.layout(cursor.record, port.unit, whole=False)
                 cursor.add(self.parts, "where", code=code, result=result, layout=event)
-            layout = self.parts.layout(cursor.record, port.unit, whole=True)
+            layout = self.written(sink, cursor.record, port)
             cursor.add(self.parts, "emit", sink=index, layout=layout)
         format_entry = {"kind": sink.format.kind, **sink.format.options, "frame": _sink_frame(sink)}
         return {
@@ -192,6 +192,16 @@ class Compiler:
             "format": format_entry,
             "sources": sources,
         }
+
+    def written(self, sink: Sink, record: Record, port: Port) -> int:
+        """The layout of what a sink writes. A format that names its fields needs no more of what a
+        Python function returned: nothing else of it is packed.
+        """
+        names = format_fields(sink.format) if sink.format.kind in ("binary", "csv") else None
+        if names is None or not isinstance(record.origin, PythonOrigin) or {*names} & {*METADATA}:
+            return self.parts.layout(record, port.unit, whole=True)
+        fields = record.with_fields(record.slots(frozenset(names)))
+        return self.parts.layout(fields, port.unit, whole=False)
 
 
 def _frame(source: Source) -> dict[str, Any]:

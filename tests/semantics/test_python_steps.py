@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
@@ -14,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.plan.logical import Plan
-from appliance.testing import LaneRun
+from appliance.testing import LaneRun, run_flow
 from semantics import strategies
 from semantics.compare import assert_agree, lines, plan_of
 from semantics.functions import STEPS, Silence, function
@@ -270,3 +273,46 @@ def test_s11_a_timer_for_a_time_that_has_passed_fires_at_once() -> None:
     pieces = [("then", "", lines({"k": "a", "ts": 5}, {"k": "b", "ts": 6}))]
     outcome = assert_agree(plan, pieces)
     assert [json.loads(line).get("w") for line in outcome.sinks["out"]] == [None, 8, None, 9]
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        {"b": 1, "c": [1, {"x": "y"}], "a": 2.5},
+        {"c": 1},
+        {"a": None, "b": True},
+        {"a": 1, "b": 2, "c": object()},  # what nobody writes must be good all the same
+        Struct(4, "four"),
+        Place("p", [Point(1, 2)]),
+        [{"a": 1}, {"b": 2}, 7],
+        3.5,
+    ],
+)
+@pytest.mark.parametrize("step", [{}, {"drop": ["c"]}, {"set": {"a": "coalesce(b, 9)"}}])
+def test_a_format_that_names_its_fields_writes_these_of_what_is_returned(
+    returned: Any, step: dict[str, Any]
+) -> None:
+    def give(event: Any) -> Any:
+        return returned
+
+    table = {"given": {"python": function(give)}, "after": {"from": "given", **step}}
+    sinks = {
+        "rows": {"from": "after", "format": {"csv": {"columns": ["b", "value", "a"]}}},
+        "frames": {"from": "after", "format": {"binary": {"fields": {"a": "f32"}}}},
+        "bad": {"from": "errors"},
+    }
+    inputs = {"x": [lines({"n": 1}, {"n": 2})]}
+    got = run_flow(plan_of({"x": {}}, table, sinks), inputs)
+    beside = run_flow(plan_of({"x": {}}, table, {**sinks, "all": {"from": "after"}}), inputs)
+    records = [json.loads(line) for line in beside["all"].splitlines()]
+    rows = list(csv.reader(io.StringIO(got["rows"].decode())))[1:]
+    assert rows == [[cell(one.get(name)) for name in ("b", "value", "a")] for one in records]
+    numbers = [one["a"] for one in records if type(one.get("a")) in (int, float)]
+    assert got["frames"] == b"".join(b"\0\0\0\4" + struct.pack(">f", one) for one in numbers)
+    assert got["bad"].count(b"\n") == beside["bad"].count(b"\n")
+
+
+def cell(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return "" if value is None else json.dumps(value)
