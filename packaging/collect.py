@@ -1,11 +1,16 @@
 """What went into the frozen program: each file that is packed belongs to a part with a name, a
-version and a licence, or the build fails. Called by bettong.spec with what its analysis found; the
-list goes inside, for `bettong licenses`.
+version and a licence, or the build fails.
+
+    python packaging/collect.py LIST < FILES
+
+FILES is a JSON list of pairs, the name inside and the path here, as bettong.spec has them after its
+analysis. LIST goes inside, for `bettong licenses`.
 """
 
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import platform
 import re
@@ -70,11 +75,10 @@ CARRIED = (
 )
 
 
-def write(files: Iterable[tuple[str, str]], target: Path) -> Path:
-    """The list, of what is packed (its name inside, its path here), as a file."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(packed(parts(files)))
-    return target
+def main() -> None:
+    """Read the files, write the list."""
+    files = [(str(name), str(path)) for name, path in json.load(sys.stdin)]
+    Path(sys.argv[1]).write_text(packed(parts(files)))
 
 
 def parts(files: Iterable[tuple[str, str]]) -> list[Component]:
@@ -226,3 +230,7 @@ def bootloader() -> Component:
     """The program that PyInstaller puts before ours; the exception lets it carry any program."""
     licence = "GPL-2.0-or-later WITH Bootloader-exception"
     return replace(distribution("pyinstaller", licence), name="pyinstaller-bootloader")
+
+
+if __name__ == "__main__":
+    main()
