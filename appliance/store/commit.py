@@ -20,6 +20,7 @@ from appliance.store.segment import Section, Segment, pack_segment
 from appliance.store.shards import Merge
 from appliance.store.spool import SpoolBlock, delete_blocks, spool_values
 from appliance.store.values import (
+    END,
     base_prefix,
     block_count,
     block_key,
@@ -147,6 +148,7 @@ class Draft:
         for name, data in values:
             for key in copy_keys(name):
                 self.put(key, with_checksum(key, data))
+        self.put(END, with_checksum(END))
 
 
 class CutPlan:
@@ -233,6 +235,7 @@ class CutPlan:
             index.drop_delta(cut)
         if self._delta is not None:
             index.add_delta(self._delta)
+            index.earn(sum(len(section.rows) for section in self._commit.sections))
         return self._draft.bytes
 
 

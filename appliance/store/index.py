@@ -4,7 +4,11 @@ merged next. Pure bookkeeping; it changes only after a commit.
 **Why this is bounded.** Let *live* be the bytes of all bases, and *held* those of all deltas.
 A shard is due when its deltas outweigh its base `WEIGHT` times (and 64 KiB). One due shard is
 merged in each cut: at that pace merges write little, and deltas pile up to some multiple of the
-bases, which depends on how much of the state changes between two cuts. Beyond `BEHIND` times the
+bases, which depends on how much of the state changes between two cuts. Shards that began together
+would be due together, and the pages that all their deltas then free would fill a list which the
+environment writes again with every cut (three pages of nine); so while none is due they have turns:
+one is merged as soon as all that was changed since the last merge is nearly as much as makes it
+due. That is hardly oftener than if it were due, but spread evenly. Beyond `BEHIND` times the
 bases merges may write a quarter of what the cut itself writes, beyond `FAR_BEHIND` times as much as
 the cut: there each byte merged frees several of deltas, so what is held stops growing.
 
@@ -37,6 +41,13 @@ WEIGHT = 2
 #: Held deltas over bases from which merges may write more than one shard a cut.
 BEHIND, FAR_BEHIND = 5, 10
 
+#: A shard has its turn when so much of what makes it due was changed since the last merge: so few
+#: become due, and they come in the order of their bases.
+TURN = 0.9
+
+#: Which shards may have the next turn: those with so much of the deltas of the one with the most.
+CLOSE = 0.75
+
 Shard = tuple[str, int]
 
 
@@ -53,8 +64,18 @@ class ShardState(Struct):
         return self.base.length if self.base is not None else 0
 
     @property
+    def due_bytes(self) -> int:
+        """The bytes of deltas with which it is due."""
+        return max(WEIGHT * self.base_bytes, STORE_MERGE_MIN_BYTES)
+
+    @property
+    def turn_bytes(self) -> int:
+        """The bytes of all deltas after which it has its turn, whichever they are."""
+        return int(TURN * self.due_bytes)
+
+    @property
     def is_due(self) -> bool:
-        return self.delta_bytes >= max(WEIGHT * self.base_bytes, STORE_MERGE_MIN_BYTES)
+        return self.delta_bytes >= self.due_bytes
 
 
 class Index:
@@ -67,6 +88,7 @@ class Index:
         self.base_bytes = 0
         self.base_count = 0
         self._unmerged_bytes = 0
+        self._earned_bytes = 0
         self._pins: dict[int, int] = {}
         self._due: set[Shard] = set()
         self._stuck: set[Shard] = set()
@@ -117,12 +139,19 @@ class Index:
                     self._due.add((part.flow, number))
         self._pins[delta.cut] = pins
 
+    def earn(self, size: int) -> None:
+        """So many bytes of rows were committed: merges may write a share of them again."""
+        self._earned_bytes += size
+
     def apply_merge(self, shard: Shard, base: Segment | None, cut: int) -> None:
         """The shard has got a base that holds everything up to `cut`, the newest there was."""
         state = self.shard(shard)
         for delta in state.deltas:
             self._pins[delta] -= 1
         self._unmerged_bytes -= state.delta_bytes
+        # Where cuts outrun merges little is carried on: no row of merges makes up for it later.
+        left = self._earned_bytes - state.turn_bytes
+        self._earned_bytes = min(max(left, 0), state.turn_bytes)
         self.base_bytes -= state.base_bytes
         self.base_count += (base is not None) - (state.base is not None)
         self.shards[shard] = ShardState(base, cut)
@@ -153,9 +182,25 @@ class Index:
             self._due - self._stuck,
             key=lambda shard: self.shards[shard].base_bytes - self.shards[shard].delta_bytes,
         )
+        if not due and self._earned_bytes >= STORE_MERGE_MIN_BYTES:
+            turn = self._next_turn()
+            if turn is not None and self._earned_bytes >= self.shards[turn].turn_bytes:
+                due = [turn]
         yield from due
         if self._is_pinned():
             yield from (shard for shard in self._pinning() if shard not in due)
+
+    def _next_turn(self) -> Shard | None:
+        """Of the shards that are the closest to being due the one with the oldest base, for it is
+        the one that keeps the oldest delta."""
+        parts = {
+            shard: state.delta_bytes / state.due_bytes
+            for shard, state in self.shards.items()
+            if state.delta_bytes and shard not in self._stuck
+        }
+        close = CLOSE * max(parts.values(), default=0.0)
+        among = (shard for shard, part in parts.items() if part >= close)
+        return min(among, key=lambda shard: self.shards[shard].base_cut, default=None)
 
     def allowance(self, segment_bytes: int) -> int:
         """Bytes after which no further shard is merged in this cut."""

@@ -91,14 +91,14 @@ def _sorted_pieces(reading: Reading, found: Scan, shard: Shard) -> tuple[Pieces,
     flow, number = shard
     lost = found.losses[shard]
     sound, void = Pieces(), Pieces()
-    for prefix, _, part in places(found.index, found.entries[flow], number):
+    for prefix, segment, part in places(found.index, found.entries[flow], number):
         pieces = void if lost is None or part.step in lost else sound
         kind, rows = pieces.get(part.step, ("", []))
         if kind != part.kind:
             kind, rows = pieces[part.step] = part.kind, []
-        begin, end = part.place(number)
         try:
-            rows.append(read_slice(reading, prefix, begin, end, is_checked=True))
+            place = part.place(number)
+            rows.append(read_slice(reading, prefix, segment.length, place, is_checked=True))
         except ValueError:
             if pieces is sound:
                 raise

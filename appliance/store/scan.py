@@ -23,12 +23,12 @@ from appliance.store.segment import Part, Segment, read_back, read_front
 from appliance.store.spool import block_names, data_place
 from appliance.store.values import (
     BASE,
-    BLOCK_BYTES,
     DELTA,
     FIRST_COPY,
     SECOND_COPY,
     SPOOL,
     base_prefix,
+    block_bytes,
     block_count,
     block_key,
     delta_prefix,
@@ -299,8 +299,9 @@ def _lose_delta(found: Scan, cut: int) -> None:
 
 def _lose_blocks(found: Scan, one: Found, segment: Segment, is_live: LiveRows) -> None:
     """Name the rows that stood in damaged or missing blocks."""
+    size = block_bytes(segment.length)
     for number in one.lost_blocks():
-        first, last = number * BLOCK_BYTES, min((number + 1) * BLOCK_BYTES, segment.length)
+        first, last = number * size, min((number + 1) * size, segment.length)
         found.holes[block_key(one.prefix, number)] = last - first
         hit = False
         for part in segment.parts:

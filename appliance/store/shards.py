@@ -12,9 +12,9 @@ from appliance.store.index import Index
 from appliance.store.rows import merge_rows
 from appliance.store.segment import Part, Segment, one_shard, pack_segment
 from appliance.store.values import (
-    BLOCK_BYTES,
     CHECKSUM_BYTES,
     base_prefix,
+    block_bytes,
     block_key,
     delta_prefix,
     without_checksum,
@@ -54,13 +54,12 @@ def read_pieces(
     ValueError if a block is missing or damaged.
     """
     pieces: Pieces = {}
-    for prefix, _, part in places(index, entry, shard):
-        begin, end = part.place(shard)
+    for prefix, segment, part in places(index, entry, shard):
         kind, rows = pieces.get(part.step, ("", []))
         if kind != part.kind:
             # Another kind of step under the same name: what the other kept means nothing to it.
             kind, rows = pieces[part.step] = part.kind, []
-        rows.append(read_slice(reading, prefix, begin, end, is_checked))
+        rows.append(read_slice(reading, prefix, segment.length, part.place(shard), is_checked))
     return pieces
 
 
@@ -76,10 +75,14 @@ def places(index: Index, entry: FlowEntry, shard: int) -> Iterator[tuple[bytes, 
                 yield prefix, segment, part
 
 
-def read_slice(reading: Reading, prefix: bytes, begin: int, end: int, is_checked: bool) -> bytes:
-    """Bytes `begin` to `end` of a segment. ValueError if they are not there."""
-    found = []
-    for number in range(begin // BLOCK_BYTES, (end - 1) // BLOCK_BYTES + 1):
+def read_slice(
+    reading: Reading, prefix: bytes, length: int, place: tuple[int, int], is_checked: bool
+) -> bytes:
+    """The bytes of a segment of that length from the one place to the other. ValueError if they are
+    not there."""
+    begin, end = place
+    size, found = block_bytes(length), []
+    for number in range(begin // size, (end - 1) // size + 1):
         key = block_key(prefix, number)
         value = reading.get(key)
         payload = None
@@ -87,7 +90,7 @@ def read_slice(reading: Reading, prefix: bytes, begin: int, end: int, is_checked
             payload = without_checksum(key, value) if is_checked else value[CHECKSUM_BYTES:]
         if payload is None:
             raise ValueError(f"block {number} of {prefix.hex()} is missing or damaged")
-        offset = number * BLOCK_BYTES
+        offset = number * size
         found.append(bytes(payload[max(0, begin - offset) : end - offset]))
     data = b"".join(found)
     if len(data) != end - begin:

@@ -15,15 +15,22 @@ from typing import Any
 import msgpack
 
 #: The first byte of a key. Their order matters for what a commit writes: first copies stand beside
-#: the oldest spool blocks, and second copies beside the newest segments, so that the usual commit
-#: touches two or three leaves of the tree.
-FIRST_COPY, SPOOL, BASE, DELTA, SECOND_COPY = b"A", b"B", b"C", b"D", b"E"
+#: bases, second copies between the newest deltas and the spools, so that the usual commit touches
+#: two leaves of the tree, and the two copies are in different ones. The end is a value that says
+#: nothing: a full leaf is split in its middle, but where its last value grows that gets a leaf of
+#: its own, which would be a third one for ever.
+FIRST_COPY, BASE, DELTA, SECOND_COPY, SPOOL, END = b"A", b"B", b"C", b"D", b"E", b"F"
 
 CHECKSUM_BYTES = 4
 
 #: The bytes of a full block, without its checksum. The environment keeps a large value in pages of
 #: 4,096 bytes behind a header of 16: so 16 pages are filled to the last byte.
 BLOCK_BYTES = 16 * 4096 - 16 - CHECKSUM_BYTES
+
+#: What is smaller than LARGE_BYTES is cut into blocks of two pages. Those fit into nearly any free
+#: pages, so that the list of free pages, which is written with every commit, stays short.
+SMALL_BLOCK_BYTES = 2 * 4096 - 16 - CHECKSUM_BYTES
+LARGE_BYTES = 8 * BLOCK_BYTES
 
 _CHECKSUM = struct.Struct("<I")
 
@@ -84,17 +91,23 @@ def key_prefix(key: bytes) -> tuple[bytes, int]:
     return key[:-4], int.from_bytes(key[-4:], "big")
 
 
+def block_bytes(length: int) -> int:
+    """The size of all blocks but the last of data of that length."""
+    return SMALL_BLOCK_BYTES if length < LARGE_BYTES else BLOCK_BYTES
+
+
 def block_count(length: int) -> int:
     """How many blocks so many bytes take."""
-    return max(1, -(-length // BLOCK_BYTES))
+    return max(1, -(-length // block_bytes(length)))
 
 
 def blocks(prefix: bytes, *data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Keys and values of data, which may come in parts, cut into blocks."""
     parts = [memoryview(part) for part in data]
-    for number in range(block_count(sum(map(len, parts)))):
+    length = sum(map(len, parts))
+    for number in range(block_count(length)):
         key = block_key(prefix, number)
-        taken, room = [], BLOCK_BYTES
+        taken, room = [], block_bytes(length)
         while parts and room:
             taken.append(parts[0][:room])
             room -= len(taken[-1])

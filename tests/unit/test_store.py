@@ -17,7 +17,17 @@ from hypothesis import strategies as st
 from appliance.store import SpoolInfo, Store, StoreRefused
 from appliance.store.examine import FlowContents, StepContents, examine
 from appliance.store.rows import merge_rows
-from appliance.store.values import BLOCK_BYTES, block_key, blocks, delta_prefix
+from appliance.store.values import (
+    BLOCK_BYTES,
+    CHECKSUM_BYTES,
+    LARGE_BYTES,
+    SMALL_BLOCK_BYTES,
+    block_bytes,
+    block_count,
+    block_key,
+    blocks,
+    delta_prefix,
+)
 from unit.stores import Model, assert_like, commit, row, section, spools_of, state_of
 
 FLOWS = ("one", "two")
@@ -217,6 +227,25 @@ def test_cold_shards_do_not_pin_deltas_for_ever(store: Store) -> None:
     assert len(state_of(store, ["one"])["one", "windows", "window"]) == 63 + 9
 
 
+def test_shards_that_grow_alike_are_not_merged_all_at_once(store: Store) -> None:
+    """All have a base from the start, and each cut changes one row of each: after twice so many
+    bytes all are due. Until then they have had their turns, so that deltas go one by one."""
+    keys = [[(shard, b"%02d" % number, 0) for shard in range(64)] for number in range(40)]
+    with small_merges(), patch("appliance.store.index.STORE_DELTA_MAX_COUNT", 1000):
+        every = [(key, 1) for one in zip(*keys, strict=True) for key in one]
+        store.commit(commit([section("one", "windows", "window", every)]))
+        while store.stats().base_count < 64:
+            store.commit(commit())
+        counts, deltas = [], []
+        for number in range(400):
+            changed = [(key, number) for key in keys[number % 40]]
+            result = store.commit(commit([section("one", "windows", "window", changed)]))
+            counts.append(result.merges)
+            deltas.append(store.stats().delta_count)
+    assert set(counts) == {0, 1}
+    assert max(deltas[i] - deltas[i + 1] for i in range(399)) < 8
+
+
 def test_examining_says_what_there_is(store: Store, folder: Path) -> None:
     store.commit(commit([section("one", "all", "global", [((1, b"k", 0), 5)])], {"one": b"r"}))
     store.commit(commit(spools=[("one", "out", b"a"), ("two", "out", b"b")]))
@@ -251,7 +280,18 @@ def test_values_are_what_the_page_says(store: Store) -> None:
     assert value == bytes.fromhex(re.sub(r"#.*", "", found[1]))
 
 
-@given(st.lists(st.sampled_from([0, 1, 100, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1])))
+@given(st.integers(0, LARGE_BYTES + 3 * BLOCK_BYTES))
+def test_all_blocks_but_the_last_are_of_one_size(length: int) -> None:
+    sizes = [len(value) - CHECKSUM_BYTES for _, value in blocks(b"A", bytes(length))]
+    assert len(sizes) == block_count(length)
+    assert sum(sizes) == length
+    assert set(sizes[:-1]) <= {block_bytes(length)}
+    assert sizes[-1] <= block_bytes(length)
+
+
+@given(
+    st.lists(st.sampled_from([0, 1, SMALL_BLOCK_BYTES, BLOCK_BYTES - 1, BLOCK_BYTES, LARGE_BYTES]))
+)
 def test_data_in_parts_gives_the_same_blocks(sizes: list[int]) -> None:
     parts = [bytes([1 + number % 255]) * size for number, size in enumerate(sizes)]
     assert list(blocks(b"D", *parts)) == list(blocks(b"D", b"".join(parts)))
