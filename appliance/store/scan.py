@@ -61,7 +61,7 @@ class Scan(Struct):
     """What was found. `losses` names the shards whose rows are not whole: the steps that lost some,
     or None where it cannot be told which. `bad` are the keys of damaged values, `stale` the
     beginnings of keys that nothing refers to, `holes` the lost blocks of segments that are known
-    otherwise, and how long they were."""
+    otherwise, and how long they were; `is_head_lost`: neither of its copies is sound."""
 
     head: Head
     entries: dict[str, FlowEntry] = field(default_factory=dict)
@@ -71,6 +71,7 @@ class Scan(Struct):
     bad: list[bytes] = field(default_factory=list)
     stale: list[bytes] = field(default_factory=list)
     holes: dict[bytes, int] = field(default_factory=dict)
+    is_head_lost: bool = False
 
     def lose(self, shard: Shard, step: str | None) -> None:
         steps = self.losses.setdefault(shard, set())
@@ -137,6 +138,7 @@ def _adopt_head(found: Scan, heads: list[Head], entries: dict[bytes, list[FlowEn
             text = "one of the two copies of the store's head was damaged; the other is used"
             found.damage.append(Damage("copy", text))
     else:
+        found.is_head_lost = True
         text = "both copies of the store's head are damaged: it was made again from what is there"
         names = tuple(copies[0].name for copies in entries.values())
         found.head = replace(found.head, flows=names)
@@ -258,6 +260,8 @@ def _scan_bases(found: Scan, bases: dict[bytes, Found]) -> None:
 def _scan_deltas(found: Scan, deltas: dict[int, Found]) -> None:
     """Put the deltas into the index, and see that none is missing: each names the one before it,
     and the head the newest and the oldest."""
+    if found.is_head_lost:
+        _guess_deltas(found, deltas)
     newest, oldest = found.head.newest, found.head.oldest
     stale = [cut for cut in deltas if not oldest <= cut <= newest] if newest else []
     if found.head.cut and not newest:
@@ -278,6 +282,17 @@ def _scan_deltas(found: Scan, deltas: dict[int, Found]) -> None:
         _lose_blocks(found, one, one.segment, partial(_is_live, found, one))
     for cut in lost:
         _lose_delta(found, cut)
+
+
+def _guess_deltas(found: Scan, deltas: dict[int, Found]) -> None:
+    """Without a head nobody knows which deltas there were. Those that are there count; the newest
+    cut and the delta before the oldest of them may have been lost, so that they are."""
+    found.head = found.head.with_deltas(sorted(deltas))
+    if found.head.newest < found.head.cut:
+        _lose_delta(found, found.head.cut)
+    first = deltas[found.head.oldest].segment if deltas else None
+    if first is not None and first.previous:
+        _lose_delta(found, first.previous)
 
 
 def _is_live(found: Scan, one: Found, part: Part, shard: int) -> bool:

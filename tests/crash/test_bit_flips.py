@@ -6,6 +6,7 @@ import random
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from copy import deepcopy
 from pathlib import Path
 from unittest.mock import patch
@@ -160,6 +161,20 @@ def test_a_file_that_is_cut_off_or_gone_is_set_aside(
         damage = check(folder, models)
         assert damage and damage[0].file.endswith(".damaged-1")
         assert Path(damage[0].file, "data.mdb").stat().st_size == size
+
+
+def test_without_its_head_a_store_keeps_its_rows_or_names_them(
+    original: tuple[Path, list[Model]], quick_path: Path
+) -> None:
+    source, models = original
+    folder = quick_path / "store"
+    shutil.copytree(source, folder)
+    data = (source / "data.mdb").read_bytes()
+    (folder / "data.mdb").write_bytes(data.replace(b"worker 1", b"worker 9"))
+    damage = check(folder, models)
+    assert "stamp" in {one.kind for one in damage}
+    with closing(Store.open(folder)) as store:
+        assert any(state_of(store, FLOWS).values())
 
 
 def test_a_stamp_that_is_gone_is_made_again(
