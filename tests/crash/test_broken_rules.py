@@ -31,7 +31,7 @@ CASES = {
     "unfinished-kept": ("file", [Kill(at="commit.after:1")] * 6, "faults: |the file: "),
     "merge-committed": (
         "file",
-        [Kill(at="commit.after:2")] * 3 + [Kill(at="transaction.before:4")] * 4,
+        [Kill(at="transaction.before:3"), Kill(at="transaction.before:4")] * 8,
         "the file: ",
     ),
 }
