@@ -34,13 +34,13 @@ HEADING = "The frozen programs"
 SECTION = """\
     make bench-frozen
 
-Taken on {machine}; commit {commit}, {date}.
+Taken on {machine}; commit {commit}, {date}; load average before: {load:.1f}.
 
 {table}
 Sizes are those of the files. The first line is timed from the start of the process, {starts}
 times, with everything in the page cache; the table shows the median. Memory and CPU are those of
 all processes with one flow that waits on a socket: RSS counts what they share for each of them, PSS
-once.
+once. The times hold for a machine that does nothing else: under load, look at the CPU.
 """
 
 
@@ -119,7 +119,7 @@ def at_rest() -> Iterator[Row]:
 
 
 def main() -> int:
-    rows = []
+    rows, load = [], os.getloadavg()[0]
     for measure in (sizes, starts, at_rest):
         for row in measure():
             print(f"  {' | '.join(row.cells())}", flush=True)
@@ -130,6 +130,7 @@ def main() -> int:
         date=date.today().isoformat(),
         table=results.table(rows),
         starts=STARTS,
+        load=load,
     )
     results.write_section(HERE / "RESULTS.md", HEADING, section)
     return 0 if all(row.is_within for row in rows) else 1
