@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from appliance import clock
+from appliance import __version__, clock
 from appliance.errors import EXIT_DONE
 from appliance.limits import PROGRESS_EVERY_S, SIGNAL_AGAIN_S, STATUS_TIMEOUT_S, WATCH_EVERY_S
 from appliance.logs import INFO, Logger
@@ -121,6 +121,8 @@ class Supervisor:
         before = {number: signal.signal(number, lambda *_: None) for number in _signals()}
         old_wakeup = signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
         try:
+            words = {"version": __version__, "data": self._folder.path, "pid": os.getpid()}
+            self._log.info("starting", **words)
             self._manager.status("starting")
             self._workers.start(clock.monotonic_s())
             while not self._is_over():

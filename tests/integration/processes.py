@@ -223,6 +223,13 @@ def worker_pid(flow: Running) -> int:
     return pid
 
 
+def said_after_start(ended: subprocess.CompletedProcess[bytes]) -> str:
+    """What a run has said but for its first line, if that only says that it starts."""
+    said = ended.stderr.decode()
+    first, _, rest = said.partition("\n")
+    return rest if "starting" in first and "version" in first else said
+
+
 def memory_bytes(flow: Running) -> int:
     """What the worker has in memory now."""
     lines = Path(f"/proc/{worker_pid(flow)}/status").read_text().splitlines()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from integration.processes import run
+from integration.processes import run, said_after_start
 
 SOURCE = 'version = 1\n[source.readings]\nfile = { path = "in.json" }\n'
 SINK = '[sink.out]\nfile = { path = "out.json" }\n'
@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
 def one_message(folder: Path, code: int, *words: str) -> str:
     """Run it; it must end with this code, one message on standard error, and no output."""
     ended = run(folder, "run", *words)
-    said = ended.stderr.decode()
+    said = said_after_start(ended)
     assert ended.returncode == code, said
     assert "Traceback" not in said and "mistake of ours" not in said
     assert ended.stdout == b""
@@ -94,7 +94,7 @@ def test_whoever_reads_json_gets_json(folder: Path) -> None:
     (folder / "flow.toml").write_text("version = 1\nx = 1\ny = 1\n")
     ended = run(folder, "run", "flow.toml", "--log-format", "json")
     assert ended.returncode == 78
-    (line,) = ended.stderr.splitlines()
+    (line,) = said_after_start(ended).splitlines()
     record = json.loads(line)
     assert record["level"] == "error" and record["message"] == "cannot run"
     assert "flow.toml:2:1:" in record["reason"] and "flow.toml:3:1:" in record["reason"]

@@ -20,6 +20,7 @@ from integration.processes import (
     eventually,
     run,
     running,
+    said_after_start,
     wait_for_text,
     windows,
 )
@@ -354,7 +355,7 @@ def test_what_the_world_refuses_is_one_message_and_exit_code_three(
     (tmp_path / "in.json").write_text("")
     ended = run(tmp_path, "run", "flow.toml")
     assert ended.returncode == 3
-    words = ended.stderr.decode()
+    words = said_after_start(ended)
     assert message in words
     assert len(words.splitlines()) == 1
     assert "Traceback" not in words
