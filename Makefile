@@ -19,7 +19,7 @@ FROZEN := build/freeze
 FROZEN_BIN := $(FROZEN)/venv/bin
 CLIENTS ?= paho-mqtt
 
-.PHONY: build demo test soak check bench format freeze freeze-twice deb test-frozen bench-frozen \
+.PHONY: build demo test soak check bench format freeze programs freeze-twice deb test-frozen bench-frozen \
     check-format check-lint check-types check-tidy check-unit check-native check-cross clean
 
 # Compiled ahead, so that the first start is no slower than the others.
@@ -91,12 +91,14 @@ endif
 bench: build
 	$(BIN)/python benchmarks/run.py
 
-# One file and one folder that need no Python, in dist/.
-freeze: build $(FROZEN)/.installed
+# One file and one folder that need no Python, and the package of the folder, in dist/.
+freeze: programs deb
+
+programs: build $(FROZEN)/.installed
 	@BETTONG_CLIENTS="$(CLIENTS)" $(FROZEN_BIN)/python packaging/freeze.py
 
 # Two builds of the same tree are the same bytes.
-freeze-twice: freeze
+freeze-twice: programs
 	@rm -rf $(FROZEN)/again
 	@BETTONG_CLIENTS="$(CLIENTS)" $(FROZEN_BIN)/python packaging/freeze.py $(FROZEN)/again
 	diff -r dist/bettong-folder $(FROZEN)/again/bettong-folder
@@ -104,15 +106,16 @@ freeze-twice: freeze
 	for made in dist/bettong-*.tar.gz dist/bettong-*.cdx.json; do cmp $$made $(FROZEN)/again/$${made#dist/} || exit 1; done
 
 # The folder as a Debian package with its service.
-deb: freeze
-	@$(BIN)/python packaging/deb/build.py
+deb: programs
+	@if command -v dpkg-deb >/dev/null; then $(BIN)/python packaging/deb/build.py; \
+	else echo "deb: skipped, there is no dpkg-deb here"; fi
 
 # The frozen programs on a box with nothing but the C library. Needs root, for a root folder of its own.
 test-frozen: freeze
 	$(BIN)/python -m pytest -q tests/frozen -rs
 
 # Their sizes, starts and rest, into benchmarks/RESULTS.md.
-bench-frozen: freeze
+bench-frozen: programs
 	$(BIN)/python benchmarks/frozen.py
 
 # The bootloader is compiled here, by its own switches: with zlib inside, so that libc is all that a box

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
 
+from appliance import __version__
 from appliance.logs import ERROR, LEVELS, LogFormat, Logger, stderr_is_terminal
 from appliance.metrics.summary import summary_lines
 from appliance.supervisor.main import Outcome, RunOptions, Supervisor
@@ -55,7 +57,9 @@ def command(
         progress=once and log_format == "human" and stderr_is_terminal(),
     )
     log = Logger("supervisor", log_format, LEVELS[log_level])
-    outcome = Supervisor(options, log).run()
+    supervisor = Supervisor(options, log)
+    log.info("starting", version=__version__, data=supervisor.data, pid=os.getpid())
+    outcome = supervisor.run()
     show_failures(outcome, log)
     if once:
         show_summary(outcome, log)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from appliance import __version__, clock
+from appliance import clock
 from appliance.errors import EXIT_DONE
 from appliance.limits import PROGRESS_EVERY_S, SIGNAL_AGAIN_S, STATUS_TIMEOUT_S, WATCH_EVERY_S
 from appliance.logs import INFO, Logger
@@ -115,14 +115,17 @@ class Supervisor:
         """With the one that checks changed flows."""
         return self._slots + ([self._reload.check] if self._reload is not None else [])
 
+    @property
+    def data(self) -> Path:
+        """The data folder, which is ours from now on."""
+        return self._folder.path
+
     def run(self) -> Outcome:
         """Run until all workers have finished, or were stopped by a signal."""
         wake, wake_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         before = {number: signal.signal(number, lambda *_: None) for number in _signals()}
         old_wakeup = signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
         try:
-            words = {"version": __version__, "data": self._folder.path, "pid": os.getpid()}
-            self._log.info("starting", **words)
             self._manager.status("starting")
             self._workers.start(clock.monotonic_s())
             while not self._is_over():
