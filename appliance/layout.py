@@ -21,6 +21,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from appliance.disk import sync_folder
+from appliance.frozen import is_frozen
+
 #: The user and group that the service runs as, and the names of our units.
 USER = "bettong"
 SERVICE = "bettong.service"
@@ -129,16 +132,12 @@ def replace_link(link: Path, target: Path) -> None:
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(target)
     fresh.replace(link)
-    folder = os.open(link.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(link.parent)
 
 
 def own_program() -> Path | None:
     """The frozen program that this process runs from; None from a source tree."""
-    return Path(sys.executable).resolve() if getattr(sys, "frozen", False) else None
+    return Path(sys.executable).resolve() if is_frozen() else None
 
 
 def is_one_file(program: Path) -> bool:

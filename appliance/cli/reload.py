@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from appliance.cli import common_options
 from appliance.supervisor import admin
 from appliance.supervisor.folder import data_folder
 
@@ -13,18 +14,8 @@ from appliance.supervisor.folder import data_folder
 @click.command()
 @click.argument("flow", required=False)
 @click.option("--data", metavar="DIR", help="The data folder of the run.")
-@click.option(
-    "--drop-state",
-    multiple=True,
-    metavar="STEP",
-    help="Go on without the stored state of a step (or source) that has changed; it is exported.",
-)
-@click.option(
-    "--drop-spool",
-    multiple=True,
-    metavar="SINK",
-    help="Give up what a sink that has gone has not taken.",
-)
+@common_options.drop_state
+@common_options.drop_spool
 def command(
     flow: str | None, data: str | None, drop_state: tuple[str, ...], drop_spool: tuple[str, ...]
 ) -> int:

@@ -8,6 +8,7 @@ import sys
 import click
 
 from appliance import __version__
+from appliance.cli import common_options
 from appliance.logs import ERROR, LEVELS, LogFormat, Logger, stderr_is_terminal
 from appliance.metrics.summary import summary_lines
 from appliance.supervisor.main import Outcome, RunOptions, Supervisor
@@ -17,18 +18,8 @@ from appliance.supervisor.main import Outcome, RunOptions, Supervisor
 @click.argument("flows", nargs=-1, required=True, metavar="FLOW…")
 @click.option("--once", is_flag=True, help="End when all sources have ended and all is delivered.")
 @click.option("--data", metavar="DIR", help="The data folder (else $BETTONG_DATA, else .bettong).")
-@click.option(
-    "--drop-state",
-    multiple=True,
-    metavar="STEP",
-    help="Go on without the stored state of a step (or source) that has changed; it is exported.",
-)
-@click.option(
-    "--drop-spool",
-    multiple=True,
-    metavar="SINK",
-    help="Give up what a sink that has gone has not taken.",
-)
+@common_options.drop_state
+@common_options.drop_spool
 @click.option("--accept-damage", is_flag=True, help="Go on although some of the state was lost.")
 @click.option("--log-format", type=click.Choice(["human", "json"]), default="human")
 @click.option(

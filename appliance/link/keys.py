@@ -16,6 +16,7 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
+from appliance.disk import sync_folder
 from appliance.errors import EnvironmentFailure
 from appliance.limits import LINK_PEER_MAX_COUNT, LINK_TOKEN_MAX_COUNT
 
@@ -64,7 +65,7 @@ class Keys:
             made.unlink()
             return
         made.unlink()
-        _sync_folder(self.folder)
+        sync_folder(self.folder)
 
     # ---- clients ----
 
@@ -87,7 +88,7 @@ class Keys:
         try:
             tokens.mkdir(mode=0o700, parents=True, exist_ok=True)
             _write(tokens / _hash(token), "")
-            _sync_folder(tokens)
+            sync_folder(tokens)
         except OSError as error:
             raise EnvironmentFailure(f"cannot write to {tokens}: {error.strerror}") from error
         return token
@@ -106,7 +107,7 @@ class Keys:
             return "its token is wrong or was used before: make a new one (bettong key token)"
         except OSError as error:
             raise EnvironmentFailure(f"cannot write to {peers}: {error.strerror}") from error
-        _sync_folder(peers)
+        sync_folder(peers)
         return ""
 
 
@@ -139,14 +140,6 @@ def _write(path: Path, text: str) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         os.write(fd, text.encode())
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
         os.fsync(fd)
     finally:
         os.close(fd)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from appliance.disk import sync_folder
 from appliance.formats import STORE
 from appliance.limits import (
     STORE_QUARANTINE_FILE_MAX_BYTES,
@@ -205,11 +206,3 @@ def write_synced(path: Path, data: bytes) -> None:
 def sync_file(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -17,6 +17,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from appliance.disk import sync_folder
 from appliance.errors import BettongError
 from appliance.limits import UPGRADE_FILE_MAX_COUNT, UPGRADE_UNPACKED_MAX_BYTES
 
@@ -161,15 +162,6 @@ def sync_tree(folder: Path) -> None:
     for path, _, _ in os.walk(folder):
         os.chmod(path, 0o755)
         sync_folder(Path(path))
-
-
-def sync_folder(folder: Path) -> None:
-    """The names in a folder are on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _too_large() -> ReleaseRefused:

@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from appliance import points
+from appliance.disk import sync_folder
 from appliance.errors import EnvironmentFailure
 from appliance.layout import Layout, replace_link
 from appliance.limits import UPGRADE_KEPT_COUNT
-from appliance.upgrade.archive import sync_folder
 from appliance.upgrade.release import newness
 
 _NEW, _OLD = ".new-", ".old-"

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from appliance import clock
+from appliance.disk import sync_folder
 from appliance.errors import EnvironmentFailure, UsageError
 from appliance.limits import EXPORT_BATCH_BYTES, SHARD_COUNT
 from appliance.store import Commit, Section, SpoolBlock, Store, one_shard
 from appliance.store.examine import examine
-from appliance.store.folder import sync_folder
 from appliance.worker.damage import DamageNotes, open_store
 from appliance.worker.export_file import ExportRefused, ExportWriter, read_export
 from appliance.worker.record import FlowRecord, RecordUnreadable

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 import msgpack
 
+from appliance.disk import sync_folder
 from appliance.errors import EnvironmentFailure
 from appliance.formats import EXPORT
 from appliance.limits import EXPORT_FRAME_MAX_BYTES
@@ -75,11 +76,7 @@ class ExportWriter:
             os.fsync(self._file.fileno())
             self._file.close()
             self._temporary.rename(self.path)
-            folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            sync_folder(self.path.parent)
         except OSError as error:
             raise self._refusal(error) from error
 

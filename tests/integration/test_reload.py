@@ -177,7 +177,8 @@ def test_flows_come_go_and_change_their_worker(tmp_path: Path) -> None:
         assert flow.stop() == 0
 
 
-def test_a_stop_during_a_reload_stops(things: Running, tmp_path: Path) -> None:
+def check_without_end(things: Running, tmp_path: Path) -> None:
+    """A reload has begun, and its check does not come back."""
     (tmp_path / "seen.py").write_text(
         f"{SEEN}\nimport threading\n"
         f"open({str(tmp_path / 'loading')!r}, 'w').close()\n"
@@ -185,6 +186,10 @@ def test_a_stop_during_a_reload_stops(things: Running, tmp_path: Path) -> None:
     )
     things.signal(signal.SIGHUP)
     eventually((tmp_path / "loading").exists, "the check has begun")
+
+
+def test_a_stop_during_a_reload_stops(things: Running, tmp_path: Path) -> None:
+    check_without_end(things, tmp_path)
     pids = things.worker_pids()
     assert len(pids) == 2
     ended = reload(tmp_path)
@@ -212,13 +217,7 @@ def test_a_worker_that_dies_again_and_again_is_mended_by_a_reload(
 
 
 def test_a_drain_during_a_reload_drains(things: Running, tmp_path: Path) -> None:
-    (tmp_path / "seen.py").write_text(
-        f"{SEEN}\nimport threading\n"
-        f"open({str(tmp_path / 'loading')!r}, 'w').close()\n"
-        "threading.Event().wait()\n"
-    )
-    things.signal(signal.SIGHUP)
-    eventually((tmp_path / "loading").exists, "the check has begun")
+    check_without_end(things, tmp_path)
     assert run(tmp_path, "drain", "--data", "data", "--close").returncode == 0
     assert things.end() == 0
     assert len(lines(tmp_path / "means.jsonl")) == 5  # the windows were closed

@@ -20,6 +20,7 @@ FLOORS = (
         "expression",
         "units",
         "layout",
+        "disk",
         "logs",
         "frozen",
         "parent",
