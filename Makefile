@@ -43,9 +43,11 @@ demo: build
 test: build
 	$(BIN)/python -m pytest -q tests --ignore tests/frozen
 
-# The longer forms of the tests that kill, cut the power and let the disk fail.
+# The longer forms of the tests that kill, cut the power, let the disk fail and let sinks be away: all that
+# have one ask for BETTONG_SOAK.
 soak: build
-	BETTONG_SOAK=1 $(BIN)/python -m pytest -q tests/crash
+	BETTONG_SOAK=1 $(BIN)/python -m pytest -q --durations=0 --durations-min=60 tests/crash \
+	    $$(grep -rl --include='test_*.py' BETTONG_SOAK tests | grep -v '^tests/crash/')
 
 check: check-format check-lint check-types check-tidy check-cross check-native check-unit
 

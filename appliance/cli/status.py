@@ -69,13 +69,15 @@ def _store(store: Mapping[str, Any]) -> list[str]:
     last, longest = (time_words(store[name] * 1e6) for name in ("last_s", "longest_s"))
     words = [
         f"last cut {last}, longest {longest}",
+        f"{time_words(store['interval_s'] * 1e6)} after the one before",
         f"{size_words(store['bytes'])} written",
     ]
     if store["bytes_a_day"] is not None:
         words.append(f"{size_words(store['bytes_a_day'])} a day at this pace")
-    if store["spool_bytes"]:
-        words.append(f"{size_words(store['spool_bytes'])} of results wait")
     lines = [", ".join(words)]
+    if store["stretched_s"]:
+        waited = time_words(store["stretched_s"] * 1e6)
+        lines.append(f"cuts have waited {waited} in all for the write budget")
     if store["disk_full"]:
         lines.append("the disk is full: nothing is committed until there is room")
     return lines + [f"damaged: {text}" for text in store["damage"]]
@@ -93,6 +95,10 @@ def _flow(flow: Mapping[str, Any]) -> list[str]:
         row = ["", sink["records"], sink["bytes"], "", sink["errors"], queued]
         rows.append(_row("sink", sink, row))
     lines = columns(rows, right=range(2, 8))
+    lines += [_waits(sink) for sink in flow["sinks"] if sink.get("spool", {}).get("bytes")]
+    for one in flow["promises"]:
+        words = f"{one['class']}, {one['delivery'].replace('_', ' ')}"
+        lines.append(f"  {one['source']} → {one['sink']}: {words}: {one['text']}")
     if flow["reasons"]:
         reasons = ", ".join(f"{name} {count:,}" for name, count in flow["reasons"].items())
         lines.append(f"  set aside: {reasons}")
@@ -103,6 +109,13 @@ def _flow(flow: Mapping[str, Any]) -> list[str]:
             f"{size_words(memory['limit'])} (settings.memory); its sources wait until there is room"
         )
     return lines
+
+
+def _waits(sink: Mapping[str, Any]) -> str:
+    """What a sink has not taken yet."""
+    spool = sink["spool"]
+    age = "" if spool["age_s"] is None else f", the oldest for {spool['age_s']:,} s"
+    return f"  sink {sink['name']}: {size_words(spool['bytes'])} wait in its spool{age}"
 
 
 def _row(role: str, entry: Mapping[str, Any], figures: list[int | str]) -> list[str]:

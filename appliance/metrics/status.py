@@ -47,6 +47,7 @@ def _flow(reply: Mapping[str, Any], name: str) -> dict[str, Any]:
         "sources": [_end(source, ends, "source") for source in _of(lane["sources"], name)],
         "steps": [_without_flow(step) for step in _of(lane["steps"], name)],
         "sinks": [_end(sink, ends, "sink") for sink in _of(lane["sinks"], name)],
+        "promises": [_without_flow(one) for one in _of(reply.get("promises", ()), name)],
         "errors": faults.get("errors", 0),
         "memory": {
             "bytes": faults.get("memory_bytes", 0),

@@ -68,8 +68,8 @@ def time_words(value: float | None) -> str:
     """`12.5 µs`, `3.4 ms` or `1.2 s` for so many microseconds; three digits or so."""
     if value is None:
         return "–"
-    if value >= 1e6:
-        return f"{value / 1e6:,.3g} s"
-    if value >= 1000:
+    if value >= 999_500:  # three digits of what is less are not 1000
+        return f"{value / 1e6:,.3g} s" if value < 999.5e6 else f"{value / 1e6:,.0f} s"
+    if value >= 999.5:
         return f"{value / 1000:,.3g} ms"
     return f"{value:.3g} µs"

@@ -12,6 +12,7 @@ from typing import Any
 from appliance import connect
 from appliance.errors import Fault, Place
 from appliance.expression import Field, Node, aggregate_to_text, to_text
+from appliance.limits import BUDGET_WAIT_MAX_S
 from appliance.plan import python_file
 from appliance.plan.logical import (
     Aggregate,
@@ -29,8 +30,9 @@ from appliance.plan.logical import (
     Window,
 )
 from appliance.plan.needs import fields_decoded
+from appliance.plan.promises import Promise, chains, promises
 from appliance.plan.shape import Shapes, in_order
-from appliance.plan.surprises import notes, sources_of, unordered_sources
+from appliance.plan.surprises import notes, unordered_sources
 from appliance.units import duration_text, rate_text, size_text
 
 _LABEL_WIDTH = 11
@@ -61,8 +63,10 @@ def explain(plan: Plan, details: Mapping[str, Sequence[str]] | None = None) -> s
         step = plan.steps[name]
         lines = _step(plan, step, shapes)
         blocks.append(_block(f"step {name} · {_where_it_runs(step)}", lines, details.get(name, ())))
+    made = promises(plan, lambda source: source_class(source, plan.base))
     for sink in plan.sinks.values():
-        blocks.append(_block(f"sink {sink.name}", _sink(plan, sink), details.get(sink.name, ())))
+        lines = _sink(sink) + [_promised(one) for one in made if one.sink == sink.name]
+        blocks.append(_block(f"sink {sink.name}", lines, details.get(sink.name, ())))
     said = list(notes(plan))
     if said:
         blocks.append("notes\n" + "".join(f"  {line}\n" for line in said))
@@ -71,20 +75,11 @@ def explain(plan: Plan, details: Mapping[str, Sequence[str]] | None = None) -> s
     return "\n".join(blocks)
 
 
-def guarantee(source_class: str, delivery: str, commit_every_us: int) -> str:
-    """What a source of this class and a sink with this delivery promise together (architecture,
-    §4): what can be lost or come twice, and how much later a result leaves."""
-    interval = duration_text(commit_every_us)
-    if source_class == "fire and forget":
-        promise = f"what was received since the last cut, up to {interval}, can be lost"
-    elif delivery == "immediate":
-        return f"results of up to {interval} can come twice, or be lost with a peer; at once"
-    elif source_class == "replayable" and delivery == "exactly_once":
-        promise = "nothing lost, nothing twice"
-    else:
-        promise = "nothing lost, possibly twice"
-    later = "at once" if delivery == "immediate" else f"up to {interval} later"
-    return f"{promise}; {later}"
+def explain_chains(plans: Sequence[Plan]) -> str:
+    """What flows promise that links join, from end to end: one line a way; empty without any."""
+    found = chains(plans, lambda plan, source: source_class(source, plan.base))
+    lines = "".join(f"  {' → '.join(one.names)}: {one.promise.text}\n" for one in found)
+    return f"chains\n{lines}" if found else ""
 
 
 def source_class(source: Source, base: str) -> str:
@@ -120,7 +115,10 @@ def _settings(settings: Settings) -> list[tuple[str, str]]:
 
 
 def _budget(size: int | None) -> str:
-    return "as many as it takes" if size is None else f"at most {size_text(size)} a day to the disk"
+    if size is None:
+        return "as many as it takes"
+    wait = duration_text(int(BUDGET_WAIT_MAX_S * 1e6))
+    return f"at most {size_text(size)} a day to the disk; a cut waits up to {wait} for it"
 
 
 # ---- sources and sinks ----
@@ -142,7 +140,11 @@ def _source(source: Source, decoded: list[str] | None, base: str) -> list[tuple[
     return lines
 
 
-def _sink(plan: Plan, sink: Sink) -> list[tuple[str, str]]:
+def _promised(one: Promise) -> tuple[str, str]:
+    return "guarantee", f"{one.source} → {one.sink}: {one.text}"
+
+
+def _sink(sink: Sink) -> list[tuple[str, str]]:
     lines = [
         ("from", ", ".join(sink.inputs)),
         *_expression("where", sink.where),
@@ -152,20 +154,7 @@ def _sink(plan: Plan, sink: Sink) -> list[tuple[str, str]]:
     ]
     if sink.spool != Spool():
         lines.append(("spool", _spool(sink.spool)))
-    for name in sources_of(plan, sink.inputs):
-        promise = guarantee(
-            _class_with_id(plan.sources[name], plan.base),
-            sink.delivery,
-            plan.settings.commit_every_us,
-        )
-        lines.append(("guarantee", f"{name} → {sink.name}: {promise}"))
     return lines
-
-
-def _class_with_id(source: Source, base: str) -> str:
-    """What the other side sends again is known by its id: as good as what can be read again."""
-    found = source_class(source, base)
-    return "replayable" if found == "acknowledged" and source.id is not None else found
 
 
 def _connector(name: str, options: Mapping[str, Any]) -> str:

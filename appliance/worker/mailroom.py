@@ -411,6 +411,7 @@ class Mailroom:
             "metrics": self._lane.metrics(),
             "errors": self._last_errors(),
             "ends": self._ends(),
+            "promises": [one for flow in self._flows for one in _promises(flow)],
             "store": self._store_words(),
         }
 
@@ -472,6 +473,28 @@ def _budget(flows: list[LoadedFlow]) -> int | None:
     """The smallest of the flows' write budgets: they share one store."""
     budgets = [flow.open.plan.settings.write_budget_bytes for flow in flows]
     return min((size for size in budgets if size is not None), default=None)
+
+
+def _promises(flow: LoadedFlow) -> list[dict[str, object]]:
+    """What each source and sink of this flow promise together. Durations in seconds."""
+    from appliance.plan.promises import promises
+
+    plan = flow.open.plan
+    connectors = {end.name: end.connector for end in flow.open.sources}
+    return [
+        {
+            "flow": plan.name,
+            "source": one.source,
+            "sink": one.sink,
+            "class": one.source_class,
+            "delivery": one.delivery,
+            "guarantee": one.guarantee,
+            "loss_window_s": one.loss_window_us / 1e6,
+            "latency_s": one.latency_us / 1e6,
+            "text": one.text,
+        }
+        for one in promises(plan, lambda source: connect.guarantee(connectors[source.name]))
+    ]
 
 
 def start_lane(run: Callable[[], int], ended: Callable[[int], None]) -> threading.Thread:

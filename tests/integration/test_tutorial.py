@@ -7,6 +7,7 @@ import os
 import re
 import signal
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,12 +29,12 @@ FORMS = [
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_page_does_what_it_says(page: Path, tmp_path: Path) -> None:
     write_files(page, tmp_path)
-    _listen_elsewhere(tmp_path)
+    elsewhere = _listen_elsewhere(tmp_path)
     typed = list(sessions(page))
     assert typed, "there is something to type"
     try:
         for command, printed in typed:
-            done = shell(command, tmp_path)
+            done = shell(elsewhere(command), tmp_path)
             assert done.stdout == printed, f"{command}\n{done.stderr}"
         eventually(lambda: not _running(tmp_path), "the page has ended what it has started")
     finally:
@@ -41,12 +42,17 @@ def test_a_page_does_what_it_says(page: Path, tmp_path: Path) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def _listen_elsewhere(folder: Path) -> None:
-    """The ports of a page are taken by whoever runs it: here each becomes one that is free."""
+def _listen_elsewhere(folder: Path) -> Callable[[str], str]:
+    """The ports of a page are taken by whoever runs it: here each becomes one that is free, in its
+    files and, by what is returned, in its commands."""
     free: defaultdict[str, str] = defaultdict(lambda: f"127.0.0.1:{free_port()}")
+
+    def elsewhere(text: str) -> str:
+        return re.sub(r"127\.0\.0\.1:\d+", lambda found: free[found[0]], text)
+
     for path in folder.glob("*.toml"):
-        text = re.sub(r"127\.0\.0\.1:\d+", lambda found: free[found[0]], path.read_text())
-        path.write_text(text)
+        path.write_text(elsewhere(path.read_text()))
+    return elsewhere
 
 
 def _running(folder: Path) -> list[int]:

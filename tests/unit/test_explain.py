@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.plan.explain import explain, guarantee
+from appliance.plan.explain import explain
 from appliance.plan.needs import fields_decoded
 from appliance.plan.shape import Shapes
 from appliance.plan.signature import address_signature
@@ -243,31 +243,6 @@ def test_a_schema_is_decoded_whole(folder: Path) -> None:
     assert fields_decoded(plan, Shapes(plan)) == {"readings": ["b", "a"]}
 
 
-# ---- promises ----
-
-
-@pytest.mark.parametrize(
-    ("source", "delivery", "promise"),
-    [
-        ("replayable", "exactly_once", "nothing lost, nothing twice; up to 200ms later"),
-        ("replayable", "at_least_once", "nothing lost, possibly twice; up to 200ms later"),
-        ("acknowledged", "exactly_once", "nothing lost, possibly twice; up to 200ms later"),
-        (
-            "fire and forget",
-            "exactly_once",
-            "what was received since the last cut, up to 200ms, can be lost; up to 200ms later",
-        ),
-        (
-            "fire and forget",
-            "immediate",
-            "what was received since the last cut, up to 200ms, can be lost; at once",
-        ),
-    ],
-)
-def test_a_promise_is_as_strong_as_both_ends(source: str, delivery: str, promise: str) -> None:
-    assert guarantee(source, delivery, 200_000) == promise
-
-
 def test_a_users_source_of_messages_has_nothing_to_frame(folder: Path) -> None:
     verbs = "open = read = close = None"
     bases = {"A": "Messages", "B": "connect.Messages", "C": "object"}
@@ -278,19 +253,3 @@ def test_a_users_source_of_messages_has_nothing_to_frame(folder: Path) -> None:
         source = f'[source.mine]\nconnector = {{ path = "mine.py:{name}" }}\n'
         frame = read(folder, "version = 1\n" + source + SINK).sources["mine"].frame
         assert frame.kind == ("lines" if base == "object" else "none")
-
-
-def test_an_id_makes_an_acknowledged_source_exact(tmp_path: Path) -> None:
-    (tmp_path / "own.py").write_text(
-        "from appliance.connect import source\n"
-        "@source('own')\n"
-        "class Own:\n    def committed(self, positions): ...\n    def read(self, max_bytes): ...\n"
-        "    def open(self, positions): ...\n    def close(self): ...\n"
-    )
-    source = '[source.in]\nconnector = { path = "own.py:Own" }\n'
-    sink = '[sink.out]\nfile = { path = "out.jsonl" }\n'
-    plain = explain(read(tmp_path, f"version = 1\n{source}{sink}"))
-    assert "in → out: nothing lost, possibly twice" in plain
-    known = explain(read(tmp_path, f'version = 1\n{source}id = "message"\n{sink}'))
-    assert "in → out: nothing lost, nothing twice" in known
-    assert "  id         message, known for 1h\n" in known

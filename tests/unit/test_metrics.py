@@ -135,8 +135,8 @@ def test_the_summary_does_not_pass_over_records_of_the_future() -> None:
 
 
 def test_times_are_said_in_the_unit_that_fits() -> None:
-    values = (None, 0.25, 82.944, 9699.0, 26_870.0, 1_250_000.0)
-    words = ["–", "0.25 µs", "82.9 µs", "9.7 ms", "26.9 ms", "1.25 s"]
+    values = (None, 0.25, 82.944, 9699.0, 26_870.0, 1_250_000.0, 999.6, 999_940.0, 7_200e6)
+    words = ["–", "0.25 µs", "82.9 µs", "9.7 ms", "26.9 ms", "1.25 s", "1 ms", "1 s", "7,200 s"]
     assert [time_words(value) for value in values] == words
 
 
