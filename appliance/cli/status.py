@@ -95,6 +95,9 @@ def _flow(flow: Mapping[str, Any]) -> list[str]:
         row = ["", sink["records"], sink["bytes"], "", sink["errors"], queued]
         rows.append(_row("sink", sink, row))
     lines = columns(rows, right=range(2, 8))
+    for end in (*flow["sources"], *flow["sinks"]):
+        if end.get("trouble"):
+            lines.append(f"  {end['name']} has failed and is tried again: {end['trouble']}")
     lines += [_waits(sink) for sink in flow["sinks"] if sink.get("spool", {}).get("bytes")]
     for one in flow["promises"]:
         words = f"{one['class']}, {one['delivery'].replace('_', ' ')}"

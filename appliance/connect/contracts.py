@@ -42,9 +42,9 @@ class Resume(Struct, frozen=True):
     `fresh`: the run starts from nothing, so what is there is replaced. `stream` and `epoch` are
     whose results these are (16 random bytes, made with the flow's first cut) and the number of this
     start; `flow` and `sink` are their names. `first` gives for each shard the oldest number that
-    can still be sent, `end` the number of its next new result, both as recovered with this start: a
-    receiver that asks for less than `first` is told what is gone, and one that knows more than
-    `end` belongs to a newer state than ours.
+    can still be sent, `end` the number of its next new result (None: not known), both as recovered
+    with this start: a receiver that asks for less than `first` is told what is gone, and one that
+    knows more than `end` belongs to a newer state than ours.
     """
 
     fresh: bool = False
@@ -53,7 +53,7 @@ class Resume(Struct, frozen=True):
     flow: str = ""
     sink: str = ""
     first: Mapping[int, int] = field(default_factory=dict)
-    end: Mapping[int, int] = field(default_factory=dict)
+    end: Mapping[int, int] | None = None
 
 
 class Batch(Struct, frozen=True):

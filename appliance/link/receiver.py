@@ -105,6 +105,7 @@ class Receiver:
     ) -> Chunk | None:
         """One message; `key` is the public key of who sent it. What it brings that comes next: each
         record behind its length, 32 bits, big-endian."""
+        found = None
         try:
             found = wire.read(message)
             match found:
@@ -119,7 +120,8 @@ class Receiver:
         except Garbled as error:
             self._refuse(connection, "garbled", f"a message makes no sense: {error}")
         except _Refusal as error:
-            self._refuse(connection, error.code, str(error))
+            claim = found if isinstance(found, Hello) else None
+            self._refuse(connection, error.code, str(error), claim)
         return None
 
     def lose(self, connection: bytes) -> None:
@@ -127,9 +129,13 @@ class Receiver:
         self._sessions.pop(connection, None)
         self.counts["gone"] += 1
 
-    def _refuse(self, connection: bytes, code: str, reason: str) -> None:
+    def _refuse(
+        self, connection: bytes, code: str, reason: str, claim: Hello | None = None
+    ) -> None:
+        """`claim`: who it says it is, where that is what is refused."""
         session = self._sessions.pop(connection, None)
-        sender = {} if session is None else _names(session.history)
+        who = claim if session is None else session.history
+        sender = {} if who is None else _names(who)
         self.counts[f"refused_{code}"] += 1
         self.log.warning("a sender is refused", reason=reason, **sender)
         self.outbox.append((connection, wire.pack(Reset(code, reason))))
@@ -311,11 +317,11 @@ class Receiver:
         self.outbox.append((connection, wire.pack(ack)))
 
 
-def _names(history: History) -> dict[str, object]:
+def _names(sender: History | Hello) -> dict[str, object]:
     return {
-        "node": history.node,
-        "flow": history.flow,
-        "sink": history.sink,
-        "stream": history.stream.hex(),
-        "epoch": history.epoch,
+        "node": sender.node,
+        "flow": sender.flow,
+        "sink": sender.sink,
+        "stream": sender.stream.hex(),
+        "epoch": sender.epoch,
     }

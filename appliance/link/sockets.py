@@ -164,6 +164,7 @@ class Listener:
         self._zmq = zmq
         self._keys = keys
         self.failed: Counter[str] = Counter()  # handshakes, by what was wrong
+        self.stranger = ""  # address and key of the last one that the door was not opened for
         self._context = zmq.Context()
         try:
             self._socket = _socket(self._context, zmq.ROUTER)
@@ -258,5 +259,7 @@ class Listener:
         key = asked[6].hex() if len(asked) == 7 and asked[5] == b"CURVE" else ""
         keys = self._keys
         may = keys is not None and bool(key) and (keys.knows(key) or keys.is_enrolling())
+        if not may:
+            self.stranger = f"{asked[3].decode('ascii', 'replace')} {key}"
         code, text = (b"200", b"OK") if may else (b"400", b"unknown key")
         return [version, request, code, text, key.encode() if may else b"", b""]

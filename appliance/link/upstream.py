@@ -98,7 +98,7 @@ class UpstreamSink:
         own = Keys(self.keys).own() if self._secured and self.keys is not None else None
         if self._memory is None or self._stream != resume.stream:
             self._stream = resume.stream
-            end = dict(resume.end) if resume.end else None
+            end = None if resume.end is None else dict(resume.end)
             self._memory = Memory(dict(resume.first), end)
         hello = Hello(
             resume.stream,
@@ -294,7 +294,8 @@ class UpstreamSource(Messages):
             return
         for what, count in (listener.failed - self._failed).items():
             self._receiver.counts[f"handshake_{what}"] += count
-            self._log.warning("a peer is refused", reason=_HANDSHAKES[what], count=count)
+            who = {"last": listener.stranger} if what == "key" else {}
+            self._log.warning("a peer is refused", reason=_HANDSHAKES[what], count=count, **who)
         self._failed = listener.failed.copy()
 
     def _admit(self, key: str, hello: Hello) -> str:

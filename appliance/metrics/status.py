@@ -71,7 +71,7 @@ def _end(
     words = ends.get((role, entry["name"]), {})
     known = {
         key: words[key]
-        for key in ("kind", "label", "guarantee", "state", "spool", "counts")
+        for key in ("kind", "label", "guarantee", "state", "trouble", "spool", "counts")
         if key in words
     }
     if words.get("connects"):  # a source that connects: its connection is its one partition

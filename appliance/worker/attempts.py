@@ -1,7 +1,7 @@
 """How a sink fares: whether it is open, and what is said and waited for when a verb raises.
 
 A sink that breaks is closed and tried again, each time after a longer wait; one line says that it
-broke, one that it works again, and nothing in between. One that says `Later` has not broken: it
+broke, another one when it is for a new reason, one that it works again. One that says `Later` has not broken: it
 stays open, nothing is said, and its waits are counted by themselves.
 """
 
@@ -24,6 +24,7 @@ class Attempts:
         self._later = Backoff(SINK_RETRY_FIRST_S, SINK_RETRY_MAX_S)
         self.is_open = False
         self.state = "opening"
+        self.trouble = ""  #: why it has failed, until it works again
 
     def opened(self) -> None:
         """`open` has returned. Whether a sink that had broken works is seen when it has taken
@@ -34,7 +35,7 @@ class Attempts:
 
     def works(self) -> None:
         """A verb has done what it is for."""
-        self.state = "open"
+        self.state, self.trouble = "open", ""
         self._later.reset()
         if self._broken.failures:
             self._log.info("sink works again", flow=self._end.flow, sink=self._end.name)
@@ -47,7 +48,9 @@ class Attempts:
             wait_s = self._later.next_s()
             return wait_s if error.after_s is None else min(error.after_s, SINK_RETRY_MAX_S)
         self.state = "failed"
-        if not self._broken.failures:
+        trouble = f"{type(error).__name__}: {error}"
+        if trouble != self.trouble:
+            self.trouble = trouble
             self.say("sink failed; it is tried again", error)
         if self.is_open:
             self.close()

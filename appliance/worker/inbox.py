@@ -64,6 +64,7 @@ class SourceThread(threading.Thread):
         self._committed: dict[str, bytes] = {}
         self._ended = False
         self.state = "opening"
+        self.trouble = ""  #: why it has failed, until it works again
         if isinstance(end.connector, connect.Telling):
             end.connector.tell(log)
 
@@ -158,17 +159,16 @@ class SourceThread(threading.Thread):
         if backoff.failures:
             self._log.info("source works again", flow=self._end.flow, source=self._end.name)
             backoff.reset()
+            self.trouble = ""
 
     def _failed(self, error: Exception | SystemExit, backoff: Backoff) -> None:
-        """One line when it breaks; then quiet tries, until it works again."""
+        """A line when it breaks, and for each new reason; else quiet tries, until it works again."""
         self.state = "failed"
-        if backoff.failures == 0:
-            self._log.warning(
-                "source failed; it is tried again",
-                flow=self._end.flow,
-                source=self._end.name,
-                error=f"{type(error).__name__}: {error}",
-            )
+        trouble = f"{type(error).__name__}: {error}"
+        if trouble != self.trouble:
+            self.trouble = trouble
+            where = {"flow": self._end.flow, "source": self._end.name}
+            self._log.warning("source failed; it is tried again", **where, error=trouble)
         self._stopping.wait(backoff.next_s())
 
 

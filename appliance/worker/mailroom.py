@@ -458,7 +458,7 @@ class Mailroom:
             words["guarantee"] = connect.guarantee(end.connector)
             words["connects"] = end.native is not None and end.native.kind == "connect"
         if thread is not None:
-            words["state"] = thread.state
+            words["state"], words["trouble"] = thread.state, thread.trouble
         if isinstance(end.connector, connect.Telling):
             words["counts"] = dict(end.connector.counts())
         if isinstance(thread, SenderThread):

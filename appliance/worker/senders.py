@@ -74,6 +74,10 @@ class SenderThread(threading.Thread):
     def state(self) -> str:
         return self._attempts.state
 
+    @property
+    def trouble(self) -> str:
+        return self._attempts.trouble
+
     def finish(self) -> None:
         """End when everything in the spool has arrived."""
         self._finishing.set()
@@ -275,11 +279,11 @@ class SenderThread(threading.Thread):
                 continue
             if not block.stream:
                 return self._resume
-            end = self._resume.end if block.stream == self._resume.stream else {}
+            end = self._resume.end if block.stream == self._resume.stream else None
             return replace(
                 self._resume, stream=block.stream, first=dict(block.first or {}), end=end
             )
-        return replace(self._resume, first=self._resume.end)
+        return replace(self._resume, first=self._resume.end or {})
 
     def _turn_over(self) -> None:
         """Another history begins: when all of this one has arrived, the sink is opened for it."""

@@ -43,6 +43,10 @@ class SinkThread(threading.Thread):
     def state(self) -> str:
         return self._attempts.state
 
+    @property
+    def trouble(self) -> str:
+        return self._attempts.trouble
+
     def put(self, records: Sequence[bytes]) -> None:
         """Records to write. Called by the worker's main
         thread.

@@ -204,6 +204,21 @@ def test_two_sinks_of_one_flow_have_numbers_of_their_own(reading: Callable[..., 
     }
 
 
+def test_a_receiver_cannot_know_results_of_a_state_that_has_made_none(
+    reading: Callable[..., Reading],
+) -> None:
+    """Otherwise the first ones that are made would be taken for those, and never be sent."""
+    there = reading()
+    first = opened(there.address)
+    write(first, batches([[1, 1]])[0])
+    wait(lambda: len(there.records) == 2)
+    first.close()
+    sink = UpstreamSink(to=there.address, name="box")
+    new = Resume(stream=STREAM, epoch=2, flow="f", sink="out", end={})
+    with pytest.raises(ConnectionError, match="result 2 of shard 1 is here already, but box has"):
+        sink.open(new)
+
+
 def test_keys_and_a_token_let_a_client_in_once(
     reading: Callable[..., Reading], tmp_path: Path
 ) -> None:
@@ -244,6 +259,8 @@ def test_wrong_keys_and_tokens_are_refused_with_a_clear_message(
     assert source.source.counts()["refused_token"] == 2
     wait(lambda: source.source.counts().get("handshake_protocol", 0) >= 1)
     assert source.notes.said("a peer is refused") >= 2
+    client = Keys(tmp_path / "client").own().public.hex()
+    assert source.notes.said(f"127.0.0.1 {client}") == 1, "who knocked is said"
     assert not source.records
 
 

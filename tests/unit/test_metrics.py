@@ -117,6 +117,13 @@ def test_a_source_that_connects_says_whether_it_is(partitions: int | None, words
     assert ("connected" in found["flows"][0]["sources"][0]) == (partitions is not None)
 
 
+def test_why_a_source_is_tried_again_is_said() -> None:
+    answer = reply("a", 10)
+    answer["ends"][0] |= {"state": "failed", "trouble": "OSError: no entry"}
+    found = document("running", [WORKER], [answer]) | {"uptime_s": 1.0}
+    assert "  in has failed and is tried again: OSError: no entry" in table(found)
+
+
 def test_the_summary_has_rates_percentiles_and_what_went_wrong() -> None:
     lines = summary_lines(document("stopping", [], [reply("a", 3000)]), 1.5)
     assert lines[0] == "3,000 events in 1.50 s (2,000/s), 77 bytes in, 3 results out"

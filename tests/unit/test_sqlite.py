@@ -299,6 +299,20 @@ def test_a_table_that_is_newer_than_the_flow_is_noticed(db: Path) -> None:
     opened(db, Resume(stream=STREAM, flow="f", sink="out", end={1: 3})).close()
     with pytest.raises(EnvironmentFailure, match="result 2 of shard 1, which this flow has not"):
         opened(db, Resume(stream=STREAM, flow="f", sink="out", end={1: 2}))
+    with pytest.raises(EnvironmentFailure, match="result 2 of shard 1, which this flow has not"):
+        opened(db, Resume(stream=STREAM, flow="f", sink="out", end={}))
+
+
+def test_opened_again_by_the_same_start_the_table_may_have_what_that_has_made(db: Path) -> None:
+    """After a failure a sink is opened with what it was told first."""
+    resume = Resume(stream=STREAM, epoch=2, flow="f", sink="out", end={1: 1})
+    made = opened(db, resume)
+    made.write_batch(batch({1: 1}, {"a": 1}))
+    made.close()
+    made.open(resume)
+    made.write_batch(batch({1: 1}, {"a": 1}))
+    made.write_batch(batch({1: 2}, {"a": 2}))
+    assert ask(db, "SELECT a FROM t") == [(1,), (2,)]
 
 
 def test_two_sinks_of_a_flow_count_by_themselves(db: Path) -> None:

@@ -138,6 +138,18 @@ def test_a_source_that_gives_what_is_no_chunk_has_failed_and_hears_why(
     assert "source works again" in log[1]
 
 
+def test_each_new_reason_why_a_source_fails_is_said(capfd: pytest.CaptureFixture[str]) -> None:
+    """The network comes back, and then the password is wrong."""
+    steps = [OSError("no network"), OSError("no network"), OSError("no entry"), Chunk(b"a", b"1")]
+    thread = SourceThread(end_of(ListSource(steps)), 0, Lane(), Logger("test"))
+    thread.start()
+    thread.join(PATIENCE_S)
+    log = capfd.readouterr().err.splitlines()
+    assert ["no network" in line for line in log] == [True, False, False]
+    assert "no entry" in log[1] and "source works again" in log[2]
+    assert thread.trouble == ""
+
+
 def test_a_source_that_reads_once_and_fails_each_time_is_said_once_and_waits_longer(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -297,6 +309,20 @@ class ClosedSink(ListSink):
         if self.tries <= self.refusals:
             raise ConnectionError("not there")
         super().open(resume)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_each_new_reason_why_a_sink_fails_is_said(capfd: pytest.CaptureFixture[str]) -> None:
+    sink = ListSink([OSError("no network"), OSError("no network"), OSError("no entry")])
+    thread = SinkThread(end_of(sink), 0, Lane(), Logger("test"), fresh=True)
+    thread.put([b"1"])
+    thread.finish()
+    thread.start()
+    thread.join(PATIENCE_S)
+    log = capfd.readouterr().err.splitlines()
+    assert ["no network" in line for line in log] == [True, False, False]
+    assert "no entry" in log[1] and "sink works again" in log[2]
+    assert (sink.records, thread.trouble) == ([b"1"], "")
 
 
 @pytest.mark.usefixtures("impatient")
