@@ -19,7 +19,7 @@ from appliance.limits import SHARD_COUNT
 from appliance.store.entries import FlowEntry, refuse_other
 from appliance.store.environment import DATA, Reading, reading_only, structure_faults
 from appliance.store.failures import Damage, StoreRefused
-from appliance.store.folder import Ownership, is_store, read_stamp
+from appliance.store.folder import Ownership, check_access, is_store, read_stamp
 from appliance.store.pages import meta_faults, salvage
 from appliance.store.scan import Scan, scan
 from appliance.store.shards import live_rows, read_pieces
@@ -64,6 +64,7 @@ def examine(folder: Path) -> Examined:
         raise StoreRefused(f"{folder}: there is no store here")
     owner = Ownership(folder)
     try:
+        check_access(folder, to_write=False)
         stamp = read_stamp(folder)
         if stamp is not None:
             refuse_other(stamp.version, f"{folder}: ")

@@ -8,6 +8,7 @@ quarantine/   what was found damaged
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -101,6 +102,24 @@ def is_store(folder: Path) -> bool:
     return bool(names)
 
 
+def check_access(folder: Path, *, to_write: bool) -> None:
+    """StoreRefused when a file of the store is there and may not be used. That is no damage; what
+    the disk cannot read is, and is found where it is read."""
+    for name in (STAMP, DATA, LOCK) if to_write else (STAMP, DATA):
+        flags = os.O_RDWR if to_write and name != STAMP else os.O_RDONLY
+        try:
+            os.close(os.open(folder / name, flags | os.O_CLOEXEC))
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            if error.errno == errno.EIO:
+                continue
+            raise StoreRefused(
+                f"{folder}: {name} cannot be used: {error.strerror}; nothing was changed: see "
+                "whose file it is, and its disk"
+            ) from error
+
+
 def create(folder: Path, fill: Callable[[Path], None], replaced: bool = False) -> Path | None:
     """Make the folder with what `fill` writes: beside its place, synced, then renamed; so it is
     there whole or not at all. Leftovers of an earlier attempt are removed.
@@ -131,8 +150,6 @@ def create(folder: Path, fill: Callable[[Path], None], replaced: bool = False) -
 
 def refusal(folder: Path, what: str, error: OSError) -> DiskFull | StoreFailed | StoreRefused:
     """What an error of the system means at this place."""
-    import errno
-
     text = f"{folder}: {what}: {error.strerror or error}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFull(f"{text}; make room on the disk")

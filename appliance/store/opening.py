@@ -23,6 +23,7 @@ from appliance.store.failures import Damage, StoreRefused
 from appliance.store.folder import (
     Ownership,
     Quarantine,
+    check_access,
     create,
     is_store,
     read_stamp,
@@ -57,6 +58,7 @@ def open_folder(folder: Path, identity: str, note: Note) -> Opened:
         _create(folder, identity)
     owner = Ownership(folder)
     try:
+        check_access(folder, to_write=True)
         damage = _check_stamp(folder, identity)
         faults = structure_faults(folder) or meta_faults(folder)
         if faults:

@@ -16,7 +16,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from msgspec import Struct
 
@@ -59,7 +59,7 @@ def meta_faults(folder: Path) -> list[str]:
     """What is wrong with the two first pages beside their form: transactions take turns between
     them, so their numbers follow one another."""
     try:
-        with (folder / DATA).open("rb") as file:
+        with _opened(folder) as file:
             numbers = sorted(meta.transaction for meta in _metas(file))
     except OSError as error:
         return [str(error)]
@@ -71,7 +71,7 @@ def meta_faults(folder: Path) -> list[str]:
 def salvage(folder: Path) -> Salvage | None:
     """What can be read. None if there is nothing. Takes memory for what the store holds."""
     try:
-        with (folder / DATA).open("rb") as file:
+        with _opened(folder) as file:
             metas = _metas(file)
             found = [_Reader(file, meta) for meta in metas]
             for reader in found:
@@ -86,6 +86,21 @@ def salvage(folder: Path) -> Salvage | None:
     return Salvage(best.values, best.is_whole, is_newest)
 
 
+def _opened(folder: Path) -> BinaryIO:
+    """Without a buffer, which would read neighbours of a page along: a sector that the disk cannot
+    read costs its own page."""
+    return cast(BinaryIO, (folder / DATA).open("rb", buffering=0))
+
+
+def _read_at(file: BinaryIO, offset: int, size: int) -> bytes:
+    """Fewer bytes than asked for at the end of the file, none where the disk cannot read them."""
+    try:
+        file.seek(offset)
+        return file.read(size)
+    except OSError:
+        return b""
+
+
 def _metas(file: BinaryIO) -> list[Meta]:
     """The sound ones of the two first pages."""
     found = [meta for meta in (_meta(file, 0),) if meta is not None]
@@ -98,8 +113,7 @@ def _metas(file: BinaryIO) -> list[Meta]:
 
 
 def _meta(file: BinaryIO, offset: int) -> Meta | None:
-    file.seek(offset)
-    data = file.read(_HEADER.size + 136)
+    data = _read_at(file, offset, _HEADER.size + 136)
     if len(data) < _HEADER.size + 136:
         return None
     number, _, flags, _, _ = _HEADER.unpack_from(data)
@@ -169,8 +183,7 @@ class _Reader:
         """So many pages; None if they are not there or say that they are others."""
         if not 2 <= number <= self._page_count - count:
             return None
-        self._file.seek(number * self._page_bytes)
-        data = self._file.read(count * self._page_bytes)
+        data = _read_at(self._file, number * self._page_bytes, count * self._page_bytes)
         is_sound = len(data) == count * self._page_bytes and _HEADER.unpack_from(data)[0] == number
         return data if is_sound else None
 

@@ -1,8 +1,8 @@
 """How a sink fares: whether it is open, and what is said and waited for when a verb raises.
 
 A sink that breaks is closed and tried again, each time after a longer wait; one line says that it
-broke, another one when it is for a new reason, one that it works again. One that says `Later` has not broken: it
-stays open, nothing is said, and its waits are counted by themselves.
+broke, another one when it is for a new reason, one that it works again. One that says `Later` has
+not broken: it stays open, nothing is said, and its waits are counted by themselves.
 """
 
 from __future__ import annotations

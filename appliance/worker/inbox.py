@@ -162,7 +162,7 @@ class SourceThread(threading.Thread):
             self.trouble = ""
 
     def _failed(self, error: Exception | SystemExit, backoff: Backoff) -> None:
-        """A line when it breaks, and for each new reason; else quiet tries, until it works again."""
+        """A line when it breaks and for each new reason, else quiet tries, until it works again."""
         self.state = "failed"
         trouble = f"{type(error).__name__}: {error}"
         if trouble != self.trouble:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import random
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -77,6 +80,50 @@ def test_damage_to_any_page_is_named_and_the_rest_is_kept(
         for one in quick_path.iterdir():
             shutil.rmtree(one)
     assert "rows" in found
+
+
+class BadSector(io.FileIO):
+    """A file of which the disk cannot read one page any more."""
+
+    def __init__(self, path: Path, start: int) -> None:
+        super().__init__(path)
+        self._start = start
+
+    def read(self, size: int | None = -1, /) -> bytes | None:
+        if self._start - (size or 0) < self.tell() < self._start + PAGE:
+            raise OSError(errno.EIO, "Input/output error")
+        return super().read(size)
+
+
+def test_a_page_that_cannot_be_read_costs_what_a_lost_one_does(
+    original: tuple[Path, list[Model]], quick_path: Path
+) -> None:
+    source, _ = original
+    data = (source / "data.mdb").read_bytes()
+    found = set[str]()
+    for start in range(0, len(data), 5 * PAGE):
+        lost, unread = quick_path / f"{start}-lost", quick_path / f"{start}-unread"
+        for folder in (lost, unread):
+            shutil.copytree(source, folder)
+        (lost / "data.mdb").write_bytes(data[:start] + bytes(PAGE) + data[start + PAGE :])
+        opened = partial(BadSector, unread / "data.mdb", start)
+        fault = OSError(errno.EIO, "Input/output error")
+        held = []
+        for folder in (lost, unread):
+            with ExitStack() as patches:
+                patches.enter_context(patch("lmdb.verify.verify", side_effect=fault))
+                if folder is unread:
+                    name = "appliance.store.pages._opened"
+                    patches.enter_context(patch(name, lambda _, opened=opened: opened()))
+                store = Store.open(folder, identity="worker 1")
+            with closing(store):
+                damage = {(one.kind, one.flow, one.step, one.shard) for one in store.damage}
+                held.append((store.cut, damage, state_of(store, FLOWS), spools_of(store)))
+        assert held[0] == held[1]
+        found |= {kind for kind, *_ in held[1][1]}
+        for one in quick_path.iterdir():
+            shutil.rmtree(one)
+    assert "rows" in found and "store" not in found
 
 
 def check(folder: Path, models: list[Model]) -> list[Damage]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -181,6 +183,30 @@ def test_a_newer_format_is_refused_untouched(folder: Path) -> None:
     with pytest.raises(StoreRefused, match="format 2, and this program knows 1"):
         Store.open(folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["FORMAT", "data.mdb", "lock.mdb"])
+def test_a_file_that_may_not_be_used_is_not_taken_for_a_damaged_one(
+    folder: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Store.open(folder, identity="worker 1").close()
+    really = os.open
+
+    def forbidden(path: str | Path, flags: int, *more: Any, **words: Any) -> int:
+        if str(path).endswith(name):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return really(path, flags, *more, **words)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", forbidden)
+        with pytest.raises(StoreRefused, match=f"{name} cannot be used: Permission denied"):
+            Store.open(folder, identity="worker 1")
+        if name != "lock.mdb":
+            with pytest.raises(StoreRefused, match=f"{name} cannot be used"):
+                examine(folder)
+    with closing(Store.open(folder, identity="worker 1")) as store:
+        assert not store.damage
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 
 def test_another_workers_store_is_refused(folder: Path) -> None:
