@@ -65,7 +65,7 @@ def main(folder: Path, dirty: int) -> None:
             before = processes.write_calls_bytes()
             counted = merges = 0
         changed = section(draw.sample(range(LIVE_KEYS), dirty), draw)
-        spools = [SpoolBlock("sensors", "results", results)]
+        spools = [SpoolBlock("sensors", "results", (results,))]
         result = store.commit(Commit([changed], {"sensors": RECORD}, spools, trims))
         trims = {("sensors", "results"): result.seqs[0]}
         counted += len(changed.rows) + len(results)

@@ -138,7 +138,7 @@ class FileSink:
         status = os.fstat(self._fd)
         return status.st_size if stat.S_ISREG(status.st_mode) else -1
 
-    def write_at(self, place: int, data: bytes) -> None:
+    def write_at(self, place: int, data: bytes | memoryview) -> None:
         view = memoryview(data)
         while view:
             count = os.pwrite(self._fd, view, place)

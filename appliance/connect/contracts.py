@@ -156,7 +156,7 @@ class Placed(Protocol):
         this is no place of places, as a pipe is none, and the lane writes it as it comes.
         """
 
-    def write_at(self, place: int, data: bytes) -> None:
+    def write_at(self, place: int, data: bytes | memoryview) -> None:
         """These bytes at this place."""
 
     def sync(self) -> None:

@@ -12,7 +12,7 @@ class Records(Sequence[bytes]):
     """`count` results; `packed` is all of them, each as a msgpack bin, one behind the other. They
     are taken apart when somebody asks for one: who sends them on as they are need not."""
 
-    def __init__(self, packed: bytes, count: int) -> None:
+    def __init__(self, packed: bytes | memoryview, count: int) -> None:
         self.packed = packed
         self._count = count
         self._apart: list[bytes] | None = None

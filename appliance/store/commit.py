@@ -120,7 +120,7 @@ class Draft:
         seq = spool.next_seq
         for key, value in spool_values(block, seq):
             self.put(key, value)
-        spool = SpoolRange(spool.first_seq, seq + 1, spool.bytes + len(block.data))
+        spool = SpoolRange(spool.first_seq, seq + 1, spool.bytes + block.size)
         self.set_entry(replace(entry, spools={**entry.spools, block.sink: spool}))
         return seq
 
@@ -179,7 +179,7 @@ class CutPlan:
         return (
             len(self._data)
             + sum(len(merge.data) for merge in self.merges)
-            + sum(len(block.data) for block in self._commit.spools)
+            + sum(block.size for block in self._commit.spools)
             + 2 * sum(len(record) for record in self._commit.records.values())
         )
 

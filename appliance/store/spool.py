@@ -27,12 +27,17 @@ _HEADER = struct.Struct("<QHH")  # bytes of data, bytes of the names of flow and
 
 
 class SpoolBlock(Struct, frozen=True):
-    """Results of one sink. Opaque to the store; the block gets the next number, from 1, of its
-    (flow, sink)."""
+    """Results of one sink, in parts that follow each other. Opaque to the store; the block gets the
+    next number, from 1, of its (flow, sink)."""
 
     flow: str
     sink: str
-    data: bytes
+    parts: tuple[bytes | memoryview, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all parts."""
+        return sum(map(len, self.parts))
 
 
 class SpoolInfo(Struct, frozen=True):
@@ -48,9 +53,9 @@ class SpoolInfo(Struct, frozen=True):
 def spool_values(block: SpoolBlock, seq: int) -> Iterator[tuple[bytes, bytes]]:
     """The keys and values of a block."""
     flow, sink = block.flow.encode(), block.sink.encode()
-    header = _HEADER.pack(len(block.data), len(flow), len(sink))
+    header = _HEADER.pack(block.size, len(flow), len(sink))
     prefix = spool_block_prefix(block.flow, block.sink, seq)
-    yield from blocks(prefix, header, flow, sink, block.data)
+    yield from blocks(prefix, header, flow, sink, *block.parts)
 
 
 def read_spool_block(reading: Reading, flow: str, sink: str, seq: int) -> bytes:

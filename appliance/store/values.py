@@ -101,7 +101,7 @@ def block_count(length: int) -> int:
     return max(1, -(-length // block_bytes(length)))
 
 
-def blocks(prefix: bytes, *data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def blocks(prefix: bytes, *data: bytes | memoryview) -> Iterator[tuple[bytes, bytes]]:
     """Keys and values of data, which may come in parts, cut into blocks."""
     parts = [memoryview(part) for part in data]
     length = sum(map(len, parts))

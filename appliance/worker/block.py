@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from appliance.connect import Batch, Records
 from appliance.limits import BLOCK_MAX_BYTES, RECORD_MAX_COUNT, SHARD_COUNT
-from appliance.native import count_shards, lib
+from appliance.native import count_shards, ffi, lib
 
 
 class BlockDamaged(ValueError):
@@ -43,7 +43,7 @@ class Block(Struct, frozen=True):
     only a bound on age looks at it.
     """
 
-    data: bytes
+    data: bytes | memoryview
     made_s: int
     place: int = -1
     stream: bytes = b""
@@ -51,12 +51,17 @@ class Block(Struct, frozen=True):
     shards: bytes = b""
     first: Mapping[int, int] | None = None
 
-    def pack(self) -> bytes:
+    def parts(self) -> tuple[bytes, bytes | memoryview]:
+        """Its bytes as the store keeps them: a head, and the data, some megabytes perhaps, as they
+        are."""
         first = [[shard, number] for shard, number in (self.first or {}).items()]
-        # The data is copied once, not through the packer: it may be some megabytes.
         items = [self.made_s, self.place, self.stream, self.epoch, first, self.shards]
         head = b"".join(map(msgpack.packb, items))
-        return b"".join((_LIST_OF_7, head, _bin_head(len(self.data)), self.data))
+        return b"".join((_LIST_OF_7, head, _bin_head(len(self.data)))), self.data
+
+    def pack(self) -> bytes:
+        """The same in one piece."""
+        return b"".join(self.parts())
 
     @classmethod
     def unpack(cls, packed: bytes) -> Block:
@@ -76,7 +81,7 @@ class Block(Struct, frozen=True):
 
     def records(self) -> Records:
         """The results. BlockDamaged when they are not what they should be."""
-        count: int = lib.bins_count(self.data, len(self.data))
+        count: int = lib.bins_count(ffi.from_buffer(self.data), len(self.data))
         if count < 0:
             raise BlockDamaged("a spool block holds something else than records")
         if count > RECORD_MAX_COUNT or (self.shards and len(self.shards) != count):

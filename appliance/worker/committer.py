@@ -209,7 +209,7 @@ class Committer(threading.Thread):
         """The blocks of this cut may leave: they are in the store under these numbers."""
         numbered = list(zip(spools, seqs, strict=True))
         for flow in self._flows:
-            flow.committed({b.sink: (seq, b.data) for b, seq in numbered if b.flow == flow.name})
+            flow.committed({made.sink: seq for made, seq in numbered if made.flow == flow.name})
 
     def _next_seq(self, made: SpoolBlock) -> int:
         """The number that the store will give this block."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, TypeVar
 
 import msgpack
@@ -16,6 +17,7 @@ from msgspec import Struct
 from appliance.errors import BettongError
 from appliance.limits import CUT_MAX_BYTES, CUT_PART_MAX_COUNT, SHARD_COUNT
 
+_SIZE = struct.Struct("<Q")
 _SIZES = struct.Struct(f"<{SHARD_COUNT}I")
 
 #: Flags of a partition.
@@ -76,10 +78,11 @@ class Section(Struct, frozen=True):
 
 
 class SinkCut(Struct, frozen=True):
-    """What a sink has that no cut before holds; of an immediate one, what it has not taken yet."""
+    """What a sink has that no cut before holds; of an immediate one, what it has not taken yet.
+    The block may be a view of the cut as the lane has handed it over."""
 
     records: int  # since the start
-    block: bytes
+    block: bytes | memoryview
     count: int  # records in the block
     shards: bytes  # one byte a record, where the sink numbers them
     started: bool  # something has been written: a CSV header stands
@@ -90,7 +93,7 @@ class SinkRestore(Struct, frozen=True):
     """What an immediate sink goes on with. `offset` None: where the sink is opened."""
 
     index: int
-    pending: bytes
+    pending: bytes | memoryview
     started: bool
     offset: int | None = None
 
@@ -148,16 +151,20 @@ class FlowPositions(Struct, frozen=True):
 def unpack_cut(blocks: bytes | memoryview) -> tuple[FlowCut, ...]:
     """The flows of a cut. BettongError when it is none."""
     try:
-        flows, behind = _first(blocks)
+        results = _Results(blocks)
+        flows, behind = _first(results.behind)
         later = msgpack.unpackb(behind, **_limits(len(behind)))
         python: dict[int, list[Section]] = {}
         for items in _list(later, "sections"):
             flow, *rest = _items(items, 6, "a section")
             python.setdefault(_int(flow), []).append(_section(rest))
-        return tuple(
-            _flow(flow, python.get(index, [])) for index, flow in enumerate(_list(flows, "flows"))
+        cut = tuple(
+            _flow(flow, python.get(index, []), results)
+            for index, flow in enumerate(_list(flows, "flows"))
         )
-    except (ValueError, msgpack.exceptions.UnpackException) as error:
+        results.end()
+        return cut
+    except (ValueError, struct.error, msgpack.exceptions.UnpackException) as error:
         raise _wrong("a cut", str(error) or type(error).__name__) from error
 
 
@@ -179,7 +186,30 @@ def unpack_positions(packed: bytes) -> FlowPositions:
         raise _wrong("a flow's positions", str(error) or type(error).__name__) from error
 
 
-def _first(blocks: bytes | memoryview) -> tuple[Any, bytes]:
+class _Results:
+    """The results in front of a cut's document, to be taken sink by sink."""
+
+    def __init__(self, blocks: bytes | memoryview) -> None:
+        view = memoryview(blocks)
+        (size,) = _SIZE.unpack_from(view)
+        self.behind = view[_SIZE.size + size :]
+        self._left = view[_SIZE.size : _SIZE.size + size]
+        self._whole = len(view)
+
+    def take(self, size: int) -> bytes | memoryview:
+        """The next so many bytes. What is most of the cut is not copied; what is less of it is, for
+        it would keep the rest in memory as long as it waits."""
+        if not 0 <= size <= len(self._left):
+            raise ValueError(f"a block of {size} bytes where {len(self._left)} are left")
+        block, self._left = self._left[:size], self._left[size:]
+        return block if 2 * size > self._whole else bytes(block)
+
+    def end(self) -> None:
+        if self._left:
+            raise ValueError(f"{len(self._left)} bytes of results are no sink's")
+
+
+def _first(blocks: memoryview) -> tuple[Any, bytes]:
     """The first value, and what is behind it. An Unpacker would copy all of it before it begins."""
     try:
         msgpack.unpackb(blocks, **_limits(len(blocks)))
@@ -191,7 +221,7 @@ def _first(blocks: bytes | memoryview) -> tuple[Any, bytes]:
 # ---- the parts ----
 
 
-def _flow(value: Any, python: Iterable[Section]) -> FlowCut:
+def _flow(value: Any, python: Iterable[Section], results: _Results) -> FlowCut:
     flow = _map(value, "a flow")
     try:
         return FlowCut(
@@ -201,7 +231,7 @@ def _flow(value: Any, python: Iterable[Section]) -> FlowCut:
             _all(flow, "partitions", _partition),
             _all(flow, "steps", _step),
             (*_all(flow, "states", _section), *python),
-            _all(flow, "sinks", _sink),
+            _all(flow, "sinks", partial(_sink, results)),
         )
     except KeyError as error:
         raise _wrong("a cut", f"a flow has no {error}") from error
@@ -266,11 +296,10 @@ def _section(value: Any) -> Section:
     return section
 
 
-def _sink(value: Any) -> SinkCut:
-    records, block, count, shards, started, offset = _items(value, 6, "a sink")
-    return SinkCut(
-        _int(records), _bytes(block), _int(count), _bytes(shards), _bool(started), _int(offset)
-    )
+def _sink(results: _Results, value: Any) -> SinkCut:
+    records, size, count, shards, started, offset = _items(value, 6, "a sink")
+    block = results.take(_int(size))
+    return SinkCut(_int(records), block, _int(count), _bytes(shards), _bool(started), _int(offset))
 
 
 def _sink_restore(value: Any) -> SinkRestore:

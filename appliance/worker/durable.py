@@ -16,13 +16,14 @@ from appliance.worker.block import Block, number
 from appliance.worker.cut_form import FlowCut, SinkCut
 from appliance.worker.opening import OpenEnd, OpenFlow
 from appliance.worker.record import FlowRecord, Names, SinkRecord
-from appliance.worker.spool import Spool
+from appliance.worker.spool import Spool, Waiting
 
 
 class Durable(Struct):
     """Used by the committer's thread only, once recovery has made it; spools have their own locks.
 
-    `kept`: the seq of the block that holds what an immediate sink had not taken at the last cut.
+    `made`: of each sink, the block of the cut at hand and its size. `kept`: the seq of the block
+    that holds what an immediate sink had not taken at the last cut.
     `before`: results of each sink in the runs before this one.
     """
 
@@ -30,6 +31,7 @@ class Durable(Struct):
     record: FlowRecord
     names: Names
     spools: dict[str, Spool] = field(default_factory=dict)
+    made: dict[str, tuple[Block, int]] = field(default_factory=dict)
     kept: dict[str, int] = field(default_factory=dict)
     before: dict[str, int] = field(default_factory=dict)
 
@@ -68,7 +70,8 @@ class Durable(Struct):
                 replaced[(self.name, end.name)] = self.kept[end.name]
             if part.block:
                 block = self._block(end, sink, part)
-                made.append(SpoolBlock(self.name, end.name, block.pack()))
+                made.append(SpoolBlock(self.name, end.name, block.parts()))
+                self.made[end.name] = block, made[-1].size
         return made, replaced
 
     def _block(self, end: OpenEnd, sink: SinkRecord, part: SinkCut) -> Block:
@@ -79,9 +82,10 @@ class Durable(Struct):
         stream, epoch = self.record.stream, self.record.epoch
         return Block(part.block, clock.known_s(), place, stream, epoch, part.shards, first)
 
-    def committed(self, blocks: Mapping[str, tuple[int, bytes]]) -> None:
-        """The block of each sink is in the store, under this number."""
+    def committed(self, seqs: Mapping[str, int]) -> None:
+        """The block of each of these sinks is in the store, under this number."""
         for sink, spool in self.spools.items():
-            if sink in blocks:
-                spool.add(*blocks[sink])
-        self.kept = {sink: seq for sink, (seq, _) in blocks.items() if sink not in self.spools}
+            if sink in seqs:
+                spool.add(Waiting(seqs[sink], *self.made[sink]))
+        self.kept = {sink: seq for sink, seq in seqs.items() if sink not in self.spools}
+        self.made.clear()

@@ -185,7 +185,7 @@ def _make_store(path: Path, folder: Path, frames: list[tuple[Any, ...]]) -> None
             flow, step, form, shard, rows = values
             sections.append(one_shard(flow, step, form, shard, rows))
         elif kind == "block":
-            spools.append(SpoolBlock(*values))
+            spools.append(SpoolBlock(values[0], values[1], (values[2],)))
         elif kind == "record":
             records[values[0]] = _next_epoch(path, *values)
         elif kind == "lost":

@@ -72,7 +72,7 @@ def _is_one_history(one: bytes, other: bytes) -> bool:
 def flow_commit(store: Store, flow: str, record: bytes) -> Commit:
     """Everything a store has of a flow as what another one can commit. Takes memory for it."""
     spools = [
-        SpoolBlock(flow, info.sink, block)
+        SpoolBlock(flow, info.sink, (block,))
         for info in store.spools()
         if info.flow == flow
         for seq in range(info.first_seq, info.next_seq)

@@ -282,7 +282,8 @@ def _pending(store: Store, durable: Durable, log: Logger) -> Iterator[SinkRestor
     for end in durable.open.sinks:
         started = durable.record.sinks[end.name].started
         info = store.spool(durable.name, end.name)
-        pending, place = b"", None
+        pending: bytes | memoryview = b""
+        place = None
         if not end.spooled and info.next_seq > info.first_seq:
             seq = info.next_seq - 1
             durable.kept[end.name] = seq

@@ -31,7 +31,7 @@ from appliance.plan.logical import Spool as Bounds
 from appliance.worker.attempts import Attempts
 from appliance.worker.block import Block, BlockDamaged
 from appliance.worker.opening import OpenEnd
-from appliance.worker.spool import Spool
+from appliance.worker.spool import Spool, Waiting
 
 
 class SenderThread(threading.Thread):
@@ -134,22 +134,30 @@ class SenderThread(threading.Thread):
             # Once the spool is closed it no longer waits for blocks: then the wait is ours.
             self._settle(CONFIRM_POLL_S if self._finishing.is_set() else 0.0)
             return self._finishing.is_set() and self._spool.is_empty
-        seq, packed = found
-        self._at = seq + 1
-        written = True
-        try:
-            block = Block.unpack(packed)
+        self._at = found.seq + 1
+        if found.block is not None:
             if not self._sent:
-                self._oldest_s = block.made_s
-            if self._is_too_old(block, seq):
-                self._spool.drop(seq, len(packed))
+                self._oldest_s = found.block.made_s
+            if self._is_too_old(found.block, found.seq):
+                self._spool.drop(found.seq, found.size)
                 return False
-            if self._is_numbered and block.stream not in (b"", self._stream):
-                self._at = seq
+            if self._is_numbered and found.block.stream not in (b"", self._stream):
+                self._at = found.seq
                 self._turn_over()
                 return False
-            points.reach("send.before")
-            self._write(block, follows=seq == self._written + 1)
+        self._send(found)
+        if not self._waits_for_confirmation and not self._is_placed:
+            self._arrived(len(self._sent))
+        return False
+
+    def _send(self, waiting: Waiting) -> None:
+        """On its way; what is damaged is said and goes with those before it."""
+        seq, written = waiting.seq, True
+        points.reach("send.before")
+        try:
+            if waiting.block is None:
+                raise BlockDamaged(f"block {seq} of the spool cannot be read")
+            self._write(waiting.block, follows=seq == self._written + 1)
             self._written = seq
         except BlockDamaged as error:
             self.damaged += 1
@@ -157,11 +165,8 @@ class SenderThread(threading.Thread):
             self._attempts.say("a block of results cannot be sent", error)
         points.reach("send.after")
         self._attempts.works()
-        self._sent.append((seq, len(packed), written))
-        self._sent_bytes += len(packed)
-        if not self._waits_for_confirmation and not self._is_placed:
-            self._arrived(len(self._sent))
-        return False
+        self._sent.append((seq, waiting.size, written))
+        self._sent_bytes += waiting.size
 
     def _write(self, block: Block, *, follows: bool) -> None:
         connector: Any = self._end.connector
@@ -222,15 +227,12 @@ class SenderThread(threading.Thread):
     def _give_up_old(self) -> None:
         """What is past `max_age` goes also while nobody takes anything."""
         while (found := self._spool.next(self._spool.first, 0.0)) is not None:
-            seq, packed = found
-            try:
-                block = Block.unpack(packed)
-            except BlockDamaged:
+            if found.block is None:
                 return  # said when its turn comes
-            self._oldest_s = block.made_s
-            if not self._is_too_old(block, seq):
+            self._oldest_s = found.block.made_s
+            if not self._is_too_old(found.block, found.seq):
                 return
-            self._spool.drop(seq, len(packed))
+            self._spool.drop(found.seq, found.size)
 
     # ---- opening and failing ----
 
@@ -272,10 +274,8 @@ class SenderThread(threading.Thread):
         """
         seq = self._spool.first
         while (found := self._spool.next(seq, 0.0)) is not None:
-            seq = found[0] + 1
-            try:
-                block = Block.unpack(found[1])
-            except BlockDamaged:
+            seq, block = found.seq + 1, found.block
+            if block is None:
                 continue
             if not block.stream:
                 return self._resume

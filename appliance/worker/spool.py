@@ -15,14 +15,34 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
+from msgspec import Struct
+
 from appliance.limits import SPOOL_LOW_SHARE, SPOOL_MEMORY_MAX_BYTES
 from appliance.plan.logical import Spool as Bounds
+from appliance.worker.block import Block, BlockDamaged
 
 
 class Blocks(Protocol):
     """What a spool needs of a store."""
 
     def read_block(self, flow: str, sink: str, seq: int) -> bytes | None: ...
+
+
+class Waiting(Struct, frozen=True):
+    """A block that is to be sent: its number, what it holds (None: it is damaged), and its bytes in
+    the store."""
+
+    seq: int
+    block: Block | None
+    size: int
+
+    @classmethod
+    def read(cls, seq: int, packed: bytes) -> Waiting:
+        """From its bytes in the store; empty where the store could not read it, and has said so."""
+        try:
+            return cls(seq, Block.unpack(packed), len(packed))
+        except BlockDamaged:
+            return cls(seq, None, len(packed))
 
 
 class Spool:
@@ -52,7 +72,7 @@ class Spool:
         self._first = 1  # the oldest block that is not delivered
         self._next = 1
         self._trimmed = 0  # everything up to this one is gone from the store
-        self._memory: deque[bytes] = deque()  # the newest of first … next − 1
+        self._memory: deque[Waiting] = deque()  # the newest of first … next − 1
         self._memory_bytes = 0
         self._closed = False
         self._full = False
@@ -70,16 +90,16 @@ class Spool:
 
     # ---- the committer's side ----
 
-    def add(self, seq: int, block: bytes) -> None:
+    def add(self, made: Waiting) -> None:
         """A block that is now committed."""
         with self._changed:
-            assert seq == self._next, "blocks are numbered without a gap"
+            assert made.seq == self._next, "blocks are numbered without a gap"
             self._next += 1
-            self.bytes += len(block)
-            self._memory.append(block)
-            self._memory_bytes += len(block)
+            self.bytes += made.size
+            self._memory.append(made)
+            self._memory_bytes += made.size
             while self._memory_bytes > SPOOL_MEMORY_MAX_BYTES:
-                self._memory_bytes -= len(self._memory.popleft())
+                self._memory_bytes -= self._memory.popleft().size
             before = self.dropped
             if self._bounds.when_full == "drop_oldest":
                 while self.bytes > self._bounds.max_bytes and self.count > 1:
@@ -106,10 +126,9 @@ class Spool:
 
     # ---- the sender's side ----
 
-    def next(self, seq: int, wait_s: float | None) -> tuple[int, bytes] | None:
-        """The block `seq`, or the oldest there is if that one was dropped; empty where it is
-        damaged, as the store has said. None when none came in time, or the spool is closed and
-        there is none.
+    def next(self, seq: int, wait_s: float | None) -> Waiting | None:
+        """The block `seq`, or the oldest there is if that one was dropped. None when none came in
+        time, or the spool is closed and there is none.
         """
         while True:
             with self._changed:
@@ -119,10 +138,10 @@ class Spool:
                     return None
                 behind = self._next - seq  # 1: the newest
                 if behind <= len(self._memory):
-                    return seq, self._memory[-behind]
-            block = self._blocks.read_block(self.flow, self.sink, seq)
-            if block is not None or seq >= self._first:
-                return seq, block or b""
+                    return self._memory[-behind]
+            packed = self._blocks.read_block(self.flow, self.sink, seq)
+            if packed is not None or seq >= self._first:
+                return Waiting.read(seq, packed or b"")
 
     def _is_over_or_has(self, seq: int) -> bool:
         return self._closed or max(seq, self._first) < self._next
@@ -166,7 +185,7 @@ class Spool:
         return self._first == self._next
 
     def _drop_first(self) -> None:
-        size = len(self._memory[0]) if len(self._memory) == self.count else None
+        size = self._memory[0].size if len(self._memory) == self.count else None
         if size is None:
             block = self._blocks.read_block(self.flow, self.sink, self._first)
             size = 0 if block is None else len(block)
@@ -177,7 +196,7 @@ class Spool:
         self._first += 1
         self.bytes = 0 if self.is_empty else max(self.bytes - size, 0)
         if len(self._memory) > self.count:
-            self._memory_bytes -= len(self._memory.popleft())
+            self._memory_bytes -= self._memory.popleft().size
 
     def _press(self) -> None:
         """Say when the bound is reached, and when there is room again. Under the lock, said too:

@@ -94,7 +94,9 @@ void sink_write (sink_t *self, const layout_t *layout);
 void sink_flush (sink_t *self);
 /* How much of `out` will not be sent again, whatever happens to the receiver. */
 size_t sink_gone (sink_t *self);
-/* What a cut stores of it, appended to `out` (docs/formats/cut.md); false when there is no memory. */
+/* What a cut stores of it, appended to `out` (docs/formats/cut.md): its results as they are, and what its document says
+ * of them; false when there is no memory. */
+bool sink_put_block (sink_t *self, buffer_t *out);
 bool sink_pack (sink_t *self, buffer_t *out);
 /* A cut froze what there is; a cut was committed. */
 void sink_freeze (sink_t *self);

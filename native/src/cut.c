@@ -56,6 +56,22 @@ static bool freeze_states (flow_t *self, buffer_t *out) {
 
 /* ---- the freeze: first all of it is written down, then it counts ---- */
 
+/* How many bytes of results there are, little-endian, and the results of all sinks as they are: whoever reads the cut
+ * need not copy them. */
+static bool freeze_results (lane_t *self, buffer_t *out) {
+    unsigned char size[8] = {0};
+    bool good = buffer_put (out, size, sizeof size);
+    for (uint32_t f = 0; f < self->flow_count; f++) {
+        size_t before = out->size;
+        for (uint32_t i = 0; i < self->flows[f]->sink_count && good; i++)
+            good = sink_put_block (&self->flows[f]->sinks[i], out);
+        self->flows[f]->frozen_bytes = out->size - before;
+    }
+    for (uint32_t i = 0; i < sizeof size && good; i++)
+        out->data[i] = (char) ((out->size - sizeof size) >> (8 * i));
+    return good;
+}
+
 static bool freeze_flow (flow_t *self, buffer_t *out) {
     bool good = pack_write_map (out, 3 + POSITIONS_MEMBERS) && put_text (out, "flow") &&
                 pack_write_text (out, self->name, self->name_size) && flow_pack_positions (self, out) &&
@@ -118,12 +134,12 @@ bool lane_cut_freeze (lane_t *self) {
     capture_before_cut (self);
     self->blocks.limit = CUT_BYTES_MAX;
     self->blocks.size = 0;
-    bool good =
-        buffer_room (&self->blocks, self->blocks_size) && pack_write_list (&self->blocks, self->flow_count);
+    bool good = buffer_room (&self->blocks, self->blocks_size) && freeze_results (self, &self->blocks) &&
+                pack_write_list (&self->blocks, self->flow_count);
     for (uint32_t i = 0; i < self->flow_count && good; i++) {
         size_t before = self->blocks.size;
         good = freeze_flow (self->flows[i], &self->blocks);
-        self->flows[i]->frozen_bytes = self->blocks.size - before;
+        self->flows[i]->frozen_bytes += self->blocks.size - before;
     }
     for (uint32_t i = 0; i < self->flow_count && good; i++)
         good = freeze_python (self->flows[i], &rows);

@@ -14,18 +14,20 @@ static size_t block_start (sink_t *self) {
     return self->frozen > self->sent ? self->frozen : self->sent;
 }
 
-static bool put_bytes (buffer_t *out, const char *bytes, size_t size) {
-    value_t value = {.p = bytes, .size = (uint32_t) size, .tag = TAG_BYTES};
-    return pack_write (out, &value);
+static size_t block_size (sink_t *self) { return self->out.size - block_start (self); }
+
+bool sink_put_block (sink_t *self, buffer_t *out) {
+    size_t size = block_size (self);
+    return size == 0 || buffer_put (out, self->out.data + block_start (self), size);
 }
 
 bool sink_pack (sink_t *self, buffer_t *out) {
-    size_t from = block_start (self);
     value_t started = value_bool (self->started);
+    value_t shards = {.p = self->shards.data, .size = (uint32_t) self->shards.size, .tag = TAG_BYTES};
     return pack_write_list (out, 6) && pack_write_int (out, (int64_t) self->records) &&
-           put_bytes (out, self->out.data ? self->out.data + from : NULL, self->out.size - from) &&
+           pack_write_int (out, (int64_t) block_size (self)) &&
            pack_write_int (out, self->kind == SINK_SPOOL ? (int64_t) self->held : 0) &&
-           put_bytes (out, self->shards.data, self->shards.size) && pack_write (out, &started) &&
+           pack_write (out, &shards) && pack_write (out, &started) &&
            pack_write_int (out, (int64_t) self->offset);
 }
 

@@ -205,7 +205,7 @@ def test_what_a_stream_has_not_taken_goes_on_from_a_whole_record(tmp_path: Path)
         (cut,) = run.cuts
     got = b"".join(iter(lambda: read_some(reader), b""))
     os.close(reader)
-    pending = cut.sinks[0].block
+    pending = bytes(cut.sinks[0].block)
     whole = b"".join(value.encode() + b"\n" for value in values)
     assert pending.startswith(b"0") and pending.count(b"\n") * 8001 == len(pending)
     assert got[: len(got) // 8001 * 8001] + pending == whole

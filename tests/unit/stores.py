@@ -120,5 +120,5 @@ def commit(
     spools: Iterable[tuple[str, str, bytes]] = (),
     trims: Mapping[tuple[str, str], int] | None = None,
 ) -> Commit:
-    blocks = [SpoolBlock(*one) for one in spools]
+    blocks = [SpoolBlock(flow, sink, (data,)) for flow, sink, data in spools]
     return Commit(list(sections), records or {}, blocks, trims or {})

@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 
 import msgpack
+import pytest
 
+from appliance.errors import BettongError
 from appliance.load import load_file
 from appliance.native import lib
 from appliance.plan.program import compile_plan
@@ -63,6 +65,29 @@ def test_a_cut_is_what_cut_md_says(tmp_path: Path) -> None:
     assert flow.sections[0].sizes[53] == len(flow.sections[0].rows)
     positions = flow.positions()
     assert unpack_positions(positions.pack()) == positions
+
+
+@pytest.mark.parametrize("size", [0, 48, 50, 10_000, 1 << 63])
+def test_results_that_are_not_as_long_as_a_cut_says_are_refused(size: int) -> None:
+    cut = example("cut.md")
+    with pytest.raises(BettongError, match="a cut cannot be read"):
+        unpack_cut(size.to_bytes(8, "little") + cut[8:])
+
+
+def test_a_block_keeps_no_more_in_memory_than_twice_itself() -> None:
+    """What waits for a sink that is away must not keep the results of all the others."""
+
+    def cut(*sizes: int) -> bytes:
+        sinks = [[0, size, 0, b"", True, 0] for size in sizes]
+        empty: list[object] = []
+        flow = {"flow": "f", "now": 0, "sources": empty, "partitions": empty, "steps": empty}
+        document = msgpack.packb([{**flow, "states": empty, "sinks": sinks}]) + msgpack.packb(empty)
+        return sum(sizes).to_bytes(8, "little") + bytes(sum(sizes)) + document
+
+    (flow,) = unpack_cut(cut(10_000, 100_000))
+    small, large = (sink.block for sink in flow.sinks)
+    assert isinstance(small, bytes) and len(small) == 10_000
+    assert isinstance(large, memoryview) and len(large) == 100_000
 
 
 def test_an_operator_is_what_program_md_says() -> None:

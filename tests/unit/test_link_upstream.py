@@ -25,7 +25,7 @@ from appliance.plan.logical import Spool as Bounds
 from appliance.worker.block import Block
 from appliance.worker.opening import OpenEnd
 from appliance.worker.senders import SenderThread
-from appliance.worker.spool import Spool
+from appliance.worker.spool import Spool, Waiting
 from unit.links import STREAM, Notes, batches, messages
 
 PATIENCE_S = 20.0
@@ -358,7 +358,7 @@ def send_all(sink: UpstreamSink, blocks: list[bytes], resume: Resume) -> SenderT
 
     spool = Spool("flow", "out", Disk(), Bounds())
     for seq, made in enumerate(blocks, 1):
-        spool.add(seq, made)
+        spool.add(Waiting.read(seq, made))
     end = OpenEnd("flow", "out", 0, "upstream", sink, None, spooled=True)
     sender = SenderThread(end, spool, Bounds(), resume, Logger("test", level=100))
     sender.finish()

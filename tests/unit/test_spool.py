@@ -21,7 +21,7 @@ from appliance.plan.logical import Spool as Bounds
 from appliance.worker.block import Block, BlockDamaged, number
 from appliance.worker.opening import OpenEnd
 from appliance.worker.senders import SenderThread
-from appliance.worker.spool import Spool
+from appliance.worker.spool import Spool, Waiting
 
 BOUNDS = Bounds()
 
@@ -45,7 +45,7 @@ def spool_of(blocks: Sequence[bytes], bounds: Bounds = BOUNDS) -> tuple[Spool, D
     disk = Disk(dict(enumerate(blocks, 1)))
     spool = Spool("flow", "out", disk, bounds)
     for seq, made in disk.blocks.items():
-        spool.add(seq, made)
+        spool.add(Waiting.read(seq, made))
     return spool, disk
 
 
@@ -252,7 +252,7 @@ def test_blocks_of_an_earlier_run_are_read_from_the_disk() -> None:
     disk = Disk({4: block(b"d"), 5: block(b"e")})
     spool = Spool("flow", "out", disk, Bounds())
     spool.restore(4, 6, 20)
-    spool.add(6, block(b"f"))
+    spool.add(Waiting.read(6, block(b"f")))
     sink = Plain()
     send(sink, spool)
     assert sink.got == [b"d", b"e", b"f"] and spool.take_trim() == 6
@@ -273,7 +273,7 @@ def test_a_full_spool_blocks_until_there_is_room() -> None:
     disk = Disk()
     spool = Spool("flow", "out", disk, Bounds(max_bytes=2 * len(one)), said.append)
     for seq in (1, 2, 3):
-        spool.add(seq, one)
+        spool.add(Waiting.read(seq, one))
     assert said == [True]
     spool.delivered(1, len(one))
     assert said == [True]  # at the bound, not below it by a tenth
@@ -313,7 +313,7 @@ def test_the_last_word_on_a_full_spool_is_the_true_one() -> None:
 
     whole = block(b"x" * 100)
     spool = Spool("flow", "out", Disk(), Bounds(max_bytes=50), press)
-    spool.add(1, whole)
+    spool.add(Waiting.read(1, whole))
     taken[0].join()
     assert said == [True, False]
 

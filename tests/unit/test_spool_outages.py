@@ -23,7 +23,7 @@ from appliance.store import Commit, SpoolBlock, Store
 from appliance.worker.block import Block, number
 from appliance.worker.opening import OpenEnd
 from appliance.worker.senders import SenderThread
-from appliance.worker.spool import Spool
+from appliance.worker.spool import Spool, Waiting
 
 STREAM = b"s" * 16
 
@@ -176,7 +176,7 @@ def test_whatever_happens_each_result_arrives_once_or_is_told_as_lost_S21(
     for blocks, script, trims, restarts in phases:
         for shards in blocks:
             block = packed(shards, following)
-            spool.add(disk.append(block), block)
+            spool.add(Waiting.read(disk.append(block), block))
         run(spool, Scripted(receiver, script), bounds, to_the_end=False)
         if trims:
             disk.trim(spool)
@@ -184,7 +184,7 @@ def test_whatever_happens_each_result_arrives_once_or_is_told_as_lost_S21(
             dropped += spool.dropped
             spool = disk.spool(bounds)
     last = packed(b"\0", following)
-    spool.add(disk.append(last), last)
+    spool.add(Waiting.read(disk.append(last), last))
     run(spool, Scripted(receiver, ()), bounds, to_the_end=True)
     assert spool.is_empty and spool.bytes == 0
     disk.trim(spool)
@@ -210,7 +210,7 @@ def test_what_is_too_old_goes_also_while_the_sink_is_away() -> None:
     now_s = clock.known_s()
     for made_s in (now_s - 7200, now_s - 4000, now_s - 60, now_s):
         block = packed(b"\0", following, made_s)
-        spool.add(disk.append(block), block)
+        spool.add(Waiting.read(disk.append(block), block))
     run(spool, Scripted(receiver, ["fail", "fail"]), bounds, to_the_end=False)
     assert (spool.dropped, spool.count) == (2, 2)
     run(spool, Scripted(receiver, ()), bounds, to_the_end=True)
@@ -238,14 +238,14 @@ def test_a_week_of_cuts_waits_on_the_disk_and_not_in_memory(tmp_path: Path) -> N
             first = number(shards, following)
             data = bytes(msgpack.packb(b"%d:%d " % (cut % 5, first[cut % 5]) + text))
             made.append(Block(data, 0, -1, STREAM, 1, shards, first).pack())
-        blocks = [SpoolBlock("flow", "out", block) for block in made]
+        blocks = [SpoolBlock("flow", "out", (block,)) for block in made]
         found = store.commit(Commit((), {}, blocks, {}))
         for seq, block in zip(found.seqs, made, strict=True):
-            spool.add(seq, block)
+            spool.add(Waiting.read(seq, block))
             size += len(block)
     assert spool.bytes == size == store.spool("flow", "out").bytes
     assert size > 3 * SPOOL_MEMORY_MAX_BYTES
-    assert sum(map(len, spool._memory)) <= SPOOL_MEMORY_MAX_BYTES
+    assert sum(one.size for one in spool._memory) <= SPOOL_MEMORY_MAX_BYTES
     taken: list[bytes] = []
 
     class Taking(Scripted):
