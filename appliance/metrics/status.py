@@ -53,6 +53,7 @@ def _flow(reply: Mapping[str, Any], name: str) -> dict[str, Any]:
             "bytes": faults.get("memory_bytes", 0),
             "limit": faults.get("memory_limit", 0),
             "memory_full": faults.get("memory_full", 0),  # times
+            "unfinished": faults.get("unfinished_bytes", 0),  # of messages that are to come whole
             "waits": bool(faults.get("memory_waits", False)),
         },
         "reasons": faults.get("reasons", {}),

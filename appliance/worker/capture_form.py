@@ -24,7 +24,7 @@ MAGIC = _NAME + bytes((CAPTURE.version,))
 
 #: Kinds of entries that the lane writes (native/include/capture.h).
 START, TICK, BEGIN, RESUME, BYTES, PLACE, RENAME, PARTITION_END = range(1, 9)
-SOURCE_END, PAUSE, SPOOL, CUT, TIMERS, RESULTS, END = range(9, 16)
+SOURCE_END, PAUSE, SPOOL, CUT, TIMERS, RESULTS, END, UNFINISHED = range(9, 17)
 
 #: Kinds that are written around them.
 HEAD, DIGEST = 64, 65

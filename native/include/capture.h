@@ -20,7 +20,8 @@ enum captured {
     CAPTURED_CUT,
     CAPTURED_TIMERS,
     CAPTURED_RESULTS,
-    CAPTURED_END
+    CAPTURED_END,
+    CAPTURED_UNFINISHED
 };
 
 enum {
@@ -66,6 +67,7 @@ void capture_begin (capture_t *self, partition_t *partition);
 void capture_bytes (capture_t *self, const partition_t *partition, size_t count, bool whole);
 void capture_partition (capture_t *self, enum captured kind, const partition_t *partition);
 void capture_place (capture_t *self, const partition_t *partition, bool anew);
+void capture_unfinished (capture_t *self, const partition_t *partition, bool again);
 void capture_rename (capture_t *self, const partition_t *partition);
 void capture_switch (capture_t *self, enum captured kind, uint32_t index, bool on);
 

@@ -19,7 +19,7 @@ typedef struct value {
 /* ---- faults: why one record was set aside ---- */
 enum reason {
     REASON_NONE, REASON_FRAME, REASON_DECODE, REASON_SCHEMA, REASON_TIME, REASON_EXPRESSION, REASON_KEY,
-    REASON_AGGREGATE, REASON_PYTHON, REASON_ENCODE, REASON_LIMIT, REASON_STUCK, REASON_COUNT
+    REASON_AGGREGATE, REASON_PYTHON, REASON_ENCODE, REASON_LIMIT, REASON_STUCK, REASON_UNFINISHED, REASON_COUNT
 };
 
 typedef struct fault {
@@ -112,8 +112,8 @@ typedef struct framer {
 
 /* One per partition; zeroed at first. */
 typedef struct frame_state {
-    size_t scanned;   /* bytes from *start that hold no delimiter */
-    bool skipping;    /* inside a message that is too long */
+    size_t scanned;   /* bytes from *start that hold no delimiter; of u32: bytes still to be skipped */
+    bool skipping;    /* inside a message that is too long, or was given up */
     uint64_t skipped; /* bytes of such messages so far */
 } frame_state_t;
 

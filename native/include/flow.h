@@ -150,6 +150,8 @@ typedef struct flow {
     uint64_t unmeasured;   /* bytes that have come in since it was measured */
     uint64_t frozen_bytes; /* of the cut in flight */
     int64_t memory_say_ns; /* when it is said again */
+    uint64_t unfinished_bytes; /* of messages that have not come whole: beside the memory (unfinished.c) */
+    int64_t unfinished_say_ns;
 
     fault_t
         fault; /* of the record at hand: one for all, as clearing one for each would cost more than the work */
@@ -221,6 +223,8 @@ int64_t flow_advance_arrival (flow_t *self, int64_t now_us);
 enum { MEMORY_LOW_SHARE = 8, MEMORY_LOOKS = 64 };
 #define MEMORY_SAY_EVERY_NS 60000000000
 void flow_measure (flow_t *self);
+/* unfinished.c: messages that have not come whole, within their own bound. */
+void flow_bound_unfinished (flow_t *self);
 /* After so many bytes have come in that it may have grown notably. */
 static inline bool flow_is_unmeasured (const flow_t *self) {
     return self->unmeasured * MEMORY_LOOKS > self->memory_limit;

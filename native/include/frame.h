@@ -64,4 +64,9 @@ static inline enum framed framer_next (const framer_t *self, frame_state_t *stat
 enum framed framer_end (const framer_t *self, frame_state_t *state, char *data, size_t *start, size_t end,
                         char **text, uint32_t *size, fault_t *fault);
 
+/* An unfinished message of at least 16 bytes (as long as a delimiter may be) is done with: what is there of it goes, and
+ * its rest when it comes; the next message is found as ever. */
+void framer_give_up (const framer_t *self, frame_state_t *state, char *data, size_t *start, size_t end,
+                     char **text, uint32_t *size, fault_t *fault);
+
 #endif

@@ -72,6 +72,8 @@ typedef struct partition {
     bool ended;
     bool ready;         /* read in turns: a regular file that has not ended */
     uint32_t read_size; /* what the next read asks for */
+    uint64_t waiting_at; /* where the message begins that has not come whole, … */
+    int64_t waiting_ns;  /* … and since when */
     char peer[64];
     uint32_t captured; /* its number in the capture under way */
     file_t file;
@@ -174,6 +176,7 @@ typedef struct source {
 
     uint64_t records, bytes, errors, future, accepted, refused, unread; /* unread: files */
     uint64_t repeated;                                                  /* records whose id was seen before */
+    uint64_t unfinished, put_back; /* messages set aside, files read again: there was no room to wait for the rest */
     uint64_t lost; /* bytes of unfinished messages whose partitions did not come back after a restart */
 } source_t;
 
@@ -200,6 +203,13 @@ void partition_leave (partition_t *self);
 /* Not in any list. */
 partition_t *partition_make (source_t *source, const char *name, uint32_t name_size);
 void partition_free (partition_t *self);
+
+/* What has not come whole (unfinished.c): its bytes, where that is bounded; since when; given up, with an error; to be
+ * read again. */
+uint64_t partition_unfinished (const partition_t *self);
+void partition_waits (partition_t *self);
+void partition_give_up (partition_t *self);
+void partition_put_back (partition_t *self);
 
 /* Known partitions (partition_known.c): where a cut or the end of a partition has left them. */
 void partition_retire (partition_t *self);

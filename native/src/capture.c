@@ -136,6 +136,12 @@ void capture_place (capture_t *self, const partition_t *partition, bool anew) {
     put_entry (self, CAPTURED_PLACE, &entry, NULL, 0);
 }
 
+void capture_unfinished (capture_t *self, const partition_t *partition, bool again) {
+    captured_t entry = of_partition (partition);
+    put_u8 (&entry, again);
+    put_entry (self, CAPTURED_UNFINISHED, &entry, NULL, 0);
+}
+
 void capture_rename (capture_t *self, const partition_t *partition) {
     captured_t entry = of_partition (partition);
     put_entry (self, CAPTURED_RENAME, &entry, partition->name, partition->name_size);

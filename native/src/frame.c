@@ -71,8 +71,19 @@ static enum framed next_delimited (const framer_t *self, frame_state_t *state, c
     return FRAMED_MORE;
 }
 
-static enum framed next_u32 (const framer_t *self, char *data, size_t *start, size_t end, char **text,
+/* The rest of a message that was given up: so many bytes, however they look. */
+static void skip_u32 (frame_state_t *state, size_t *start, size_t end) {
+    size_t have = end - *start, count = have < state->scanned ? have : state->scanned;
+    *start += count;
+    state->scanned -= count;
+    state->skipped += count;
+    state->skipping = state->scanned > 0;
+}
+
+static enum framed next_u32 (const framer_t *self, frame_state_t *state, char *data, size_t *start, size_t end, char **text,
                              uint32_t *size, fault_t *fault) {
+    if (unlikely (state->skipping))
+        skip_u32 (state, start, end);
     size_t have = end - *start;
     if (have < 4)
         return FRAMED_MORE;
@@ -114,7 +125,7 @@ static enum framed next_whole (const framer_t *self, frame_state_t *state, char 
 enum framed framer_next_rare (const framer_t *self, frame_state_t *state, char *data, size_t *start,
                               size_t end, char **text, uint32_t *size, fault_t *fault) {
     switch (self->kind) {
-    case FRAME_U32: return next_u32 (self, data, start, end, text, size, fault);
+    case FRAME_U32: return next_u32 (self, state, data, start, end, text, size, fault);
     case FRAME_WHOLE: return next_whole (self, state, data, start, end, text, size, fault);
     default: return next_delimited (self, state, data, start, end, text, size, fault);
     }
@@ -148,6 +159,25 @@ enum framed framer_end (const framer_t *self, frame_state_t *state, char *data, 
     }
     *size = (uint32_t) (have - (self->kind == FRAME_LINES && from[have - 1] == '\r'));
     return FRAMED_MESSAGE;
+}
+
+void framer_give_up (const framer_t *self, frame_state_t *state, char *data, size_t *start, size_t end,
+                     char **text, uint32_t *size, fault_t *fault) {
+    char *from = data + *start;
+    size_t have = end - *start, keep = 0;
+    state->scanned = 0;
+    if (self->kind == FRAME_U32)
+        state->scanned = 4 + (size_t) load_big_u32 (from) - have;
+    else /* its last bytes may be the first ones of the delimiter */
+        keep = (size_t) (self->delimiter_size - 1);
+    *start += have - keep;
+    state->skipped += have - keep;
+    state->skipping = true;
+    *text = from;
+    *size = excerpt_size (self, have - keep);
+    fault_set (fault, REASON_UNFINISHED,
+               "after %zu bytes, the message did not come whole while there was room for it (settings.memory)",
+               have);
 }
 
 enum framed framer_take (const framer_t *self, frame_state_t *state, char *data, size_t *start, size_t end,

@@ -29,13 +29,15 @@ static bool put_head (buffer_t *out, uint32_t members, const flow_t *flow, const
 }
 
 static bool put_source (buffer_t *out, const source_t *source) {
-    return put_head (out, 15, source->flow, source->name, source->name_size) &&
+    return put_head (out, 17, source->flow, source->name, source->name_size) &&
            put_count (out, "records", &source->records) && put_count (out, "bytes", &source->bytes) &&
            put_count (out, "errors", &source->errors) && put_count (out, "future", &source->future) &&
            put_value (out, "partitions", source->partition_count) &&
            put_count (out, "repeated", &source->repeated) && put_count (out, "refused", &source->refused) &&
            put_count (out, "lost", &source->lost) && put_count (out, "lost_files", &source->lost_files) &&
            put_count (out, "unread", &source->unread) &&
+           put_count (out, "unfinished", &source->unfinished) &&
+           put_count (out, "put_back", &source->put_back) &&
            put_value (out, "paused", source->paused && !source->stopped) &&
            put_value (out, "ended", source->ended) &&
            put_value (out, "watermark_us", (uint64_t) source->watermark_us);
@@ -73,10 +75,11 @@ static bool put_step (buffer_t *out, const flow_t *flow, const step_t *step) {
 }
 
 static bool put_flow_errors (buffer_t *out, const flow_t *flow) {
-    bool good = pack_write_map (out, 8) && put_label (out, "flow", flow->name, flow->name_size) &&
+    bool good = pack_write_map (out, 9) && put_label (out, "flow", flow->name, flow->name_size) &&
                 put_value (out, "memory_limit", flow->memory_limit) &&
                 put_count (out, "memory_bytes", &flow->memory_bytes) &&
                 put_count (out, "memory_full", &flow->memory_full) &&
+                put_count (out, "unfinished_bytes", &flow->unfinished_bytes) &&
                 put_value (out, "memory_waits", flow->memory_waits) &&
                 put_count (out, "errors", &flow->error_count) &&
                 put_count (out, "unwritten", &flow->error_failures) && put_name (out, "reasons");

@@ -1,5 +1,6 @@
 /* memory.c: what a flow holds, and what happens when that is as much as it may: its sources are not read until it has
- * fallen, for nothing else lets it grow. What threads in Python hold (mail, spools) has bounds of its own. */
+ * fallen, for nothing else lets it grow. What threads in Python hold (mail, spools) has bounds of its own, and so have
+ * messages that have not come whole (unfinished.c). */
 #include "lane.h"
 
 static uint64_t of_op (const op_t *op) {
@@ -27,7 +28,7 @@ static uint64_t of_buffers (const flow_t *self) {
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < self->source_count; i++)
         for (const partition_t *part = self->sources[i].partitions; part; part = part->next)
-            bytes += part->capacity;
+            bytes += part->capacity - partition_unfinished (part);
     for (uint32_t i = 0; i < self->sink_count; i++) {
         const sink_t *sink = &self->sinks[i];
         bytes += sink->out.size - sink->sent + sink->sizes.size + sink->shards.size + sink->posted;
@@ -67,6 +68,7 @@ static void say (flow_t *self, bool full) {
 }
 
 void flow_measure (flow_t *self) {
+    flow_bound_unfinished (self);
     uint64_t limit = self->memory_limit, bytes = total (self);
     if (limit && bytes > limit - limit / MEMORY_LOW_SHARE) {
         if (self->memory_waits || bytes > limit) {

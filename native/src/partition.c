@@ -20,7 +20,8 @@ partition_t *partition_make (source_t *source, const char *name, uint32_t name_s
     self->fd = -1;
     self->read_size = READ_MIN;
     self->max_time_us = self->watermark_us = INT64_MIN;
-    self->heard_ns = source->flow->lane->now_ns;
+    self->heard_ns = self->waiting_ns = source->flow->lane->now_ns;
+    self->waiting_at = UINT64_MAX;
     self->format = format_open (source->format);
     return self;
 }
@@ -71,6 +72,7 @@ bool partition_name (partition_t *self, const char *name, uint32_t name_size) {
 
 void partition_anew (partition_t *self) {
     self->start = self->end = self->base = 0;
+    self->waiting_at = UINT64_MAX;
     self->frame = (frame_state_t){0};
     format_close (self->source->format, &self->format);
     self->format = format_open (self->source->format);
@@ -150,10 +152,8 @@ void partition_spare (partition_t *self) {
         return;
     self->read_size = READ_MIN;
     shrink (self);
-    size_t capacity = READ_MIN;
-    while (capacity < self->end - self->start)
-        capacity *= 2;
-    if (!self->data || capacity >= self->capacity)
+    size_t capacity = self->end - self->start;
+    if (!self->data || capacity == self->capacity)
         return;
     memmove (self->data, self->data + self->start, self->end - self->start);
     self->base += self->start;
@@ -423,5 +423,23 @@ void partition_process (partition_t *self, bool last) {
     source->flow->dirty = true;
     source->flow->partition = NULL;
     source->flow->raw = NULL;
+    partition_waits (self);
     shrink (self);
+}
+
+void partition_give_up (partition_t *self) {
+    source_t *source = self->source;
+    capture_t *capture = capture_of (source->flow);
+    char *text = NULL;
+    uint32_t size = 0;
+    if (unlikely (capture))
+        capture_unfinished (capture, self, false);
+    size_t mark = arena_mark (&source->flow->lane->scratch);
+    framer_give_up (&source->framer, &self->frame, self->data, &self->start, self->end, &text, &size,
+                    &source->flow->fault);
+    process_fault (self, text, size, true);
+    arena_release (&source->flow->lane->scratch, mark);
+    source->unfinished++;
+    source->flow->partition = NULL;
+    source->flow->raw = NULL;
 }

@@ -177,6 +177,15 @@ static void place (cursor_t *self, partition_t *partition) {
     partition->heard_ns = take_i64 (self);
 }
 
+static void leave_unfinished (cursor_t *self, partition_t *partition) {
+    bool again = take_u8 (self) != 0;
+    self->good = self->good && partition->start < partition->end;
+    if (self->good && again)
+        partition_put_back (partition);
+    else if (self->good)
+        partition_give_up (partition);
+}
+
 static void of_partition (cursor_t *self, flow_t *flow, enum captured kind) {
     source_t *source = take_source (self, flow);
     uint32_t id = take_u32 (self);
@@ -189,6 +198,8 @@ static void of_partition (cursor_t *self, flow_t *flow, enum captured kind) {
         feed (self, partition);
     else if (kind == CAPTURED_PLACE)
         place (self, partition);
+    else if (kind == CAPTURED_UNFINISHED)
+        leave_unfinished (self, partition);
     else if (kind == CAPTURED_PARTITION_END)
         partition_end (partition);
     else
@@ -223,6 +234,7 @@ static void replay_entry (lane_t *self, enum captured kind, cursor_t *cursor) {
     case CAPTURED_BYTES:
     case CAPTURED_PLACE:
     case CAPTURED_RENAME:
+    case CAPTURED_UNFINISHED:
     case CAPTURED_PARTITION_END: of_partition (cursor, flow, kind); break;
     case CAPTURED_SOURCE_END:
         if ((source = take_source (cursor, flow)))

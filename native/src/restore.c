@@ -88,14 +88,20 @@ static bool is_partition (const flow_t *self, const value_t *items) {
     return is_index (&items[IN_SOURCE], self->source_count);
 }
 
+/* Bytes of a message that was given up may still be to come. */
+static uint32_t scanned_max (const partition_t *self, const value_t *unfinished, bool skipping) {
+    const framer_t *framer = &self->source->framer;
+    return skipping && framer->kind == FRAME_U32 ? framer->max_bytes + 4 : unfinished->size + 1;
+}
+
 /* How far it was read, and what of that is not a whole message yet. */
 static bool restore_reading (partition_t *self, const value_t *items) {
     value_t frame[FRAME_ITEMS];
     const value_t *unfinished = &items[IN_UNFINISHED];
     if (!list_read (&items[IN_FRAME], frame, FRAME_ITEMS) || frame[0].tag != TAG_INT ||
         frame[0].i < unfinished->size || frame[0].i > READ_BYTES_MAX ||
-        !is_index (&frame[1], unfinished->size + 1) || frame[2].tag != TAG_BOOL || frame[3].tag != TAG_INT ||
-        frame[3].i < 0)
+        frame[2].tag != TAG_BOOL || !is_index (&frame[1], scanned_max (self, unfinished, frame[2].i)) ||
+        frame[3].tag != TAG_INT || frame[3].i < 0)
         return false;
     if (self->source->kind == SOURCE_FILES &&
         (items[IN_POSITION].tag != TAG_INT || items[IN_POSITION].i != frame[0].i))

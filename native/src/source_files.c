@@ -124,8 +124,10 @@ void file_look_at (partition_t *self, int64_t when_ns) {
 }
 
 static void got (partition_t *self, size_t count) {
-    if (self->source->kind == SOURCE_FILES && self->file.identity.head_size < FILE_HEAD_MAX)
-        file_identity_read (&self->file.identity, self->data + self->end, count);
+    uint32_t known = self->file.identity.head_size;
+    uint64_t at = self->base + self->end, again = known > at ? known - at : 0; /* it was put back */
+    if (self->source->kind == SOURCE_FILES && known < FILE_HEAD_MAX && again < count)
+        file_identity_read (&self->file.identity, self->data + self->end + again, count - again);
     partition_got (self, count);
 }
 

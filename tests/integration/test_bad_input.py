@@ -40,6 +40,7 @@ name = "flow"
 [settings]
 commit_every = "50ms"
 step_timeout = "1s"
+{settings}
 [source.input]
 tcp = {{ listen = "127.0.0.1:0" }}
 {source}
@@ -56,10 +57,16 @@ STDOUT = "stdout = {}"
 
 @contextmanager
 def flow_of(
-    folder: Path, source: str = "", steps: str = "", sink: str = STDOUT, last: str = "input"
+    folder: Path,
+    source: str = "",
+    steps: str = "",
+    sink: str = STDOUT,
+    last: str = "input",
+    settings: str = "",
 ) -> Iterator[Running]:
     """A flow that listens and prints; its errors go to `bad.json`."""
-    text = FLOW.format(source=source, steps=steps, sink=f'from = "{last}"\n{sink}')
+    sink = f'from = "{last}"\n{sink}'
+    text = FLOW.format(source=source, steps=steps, sink=sink, settings=settings)
     (folder / "flow.toml").write_text(text)
     with running(folder, "run", "flow.toml") as flow:
         flow.wait_for(" running ")
@@ -163,6 +170,44 @@ def test_a_line_above_the_limit_is_one_error_however_long_it_is(tmp_path: Path) 
         (record,) = bad(tmp_path, 1)
         assert (record["reason"], record["position"]) == ("frame", 8)
         assert "longer than 65536 bytes" in record["message"]
+
+
+def test_messages_that_never_end_stop_nobody(tmp_path: Path) -> None:
+    """400 connections that begin a message and leave it, twice as much as the flow may hold in all.
+    Another one's records all come, meanwhile and afterwards, and so does what the 400 send when
+    their message has ended."""
+    memory = 'memory = "1MiB"'
+    with flow_of(tmp_path, 'frame_max = "64KiB"', settings=memory) as flow, client(flow) as other:
+
+        def honest(line: bytes, first: int) -> None:
+            other.sendall(line[:first])
+            other.sendall(line[first:])
+            assert flow.line() == line.decode()
+
+        with ExitStack() as stack:
+            wild = [stack.enter_context(client(flow)) for _ in range(400)]
+            for number, connection in enumerate(wild):
+                connection.sendall(b'{"x":"' + b"y" * 5_000)
+                if number % 10 == 0:
+                    honest(b'{"n":%d}\n' % number, 4)
+            eventually(lambda: source_of(tmp_path)["unfinished"] >= 374, "most are set aside")
+            for number in range(20):
+                honest(b'{"n":%d,"x":"%s"}\n' % (number, b"y" * 3_000), 1_500)
+            for number, connection in enumerate(wild):
+                connection.sendall(b'\n{"wild":%d}\n' % number)
+                assert flow.line() == f'{{"wild":{number}}}\n'
+        (status,) = status_of(tmp_path)["flows"]
+        assert status["memory"]["unfinished"] <= 128 << 10
+        given_up = status["sources"][0]["unfinished"]
+        assert status["reasons"] == {"unfinished": given_up, "decode": 400 - given_up}
+        assert sum(" unfinished: " in line for line in flow.log) == 1
+
+
+def source_of(folder: Path) -> dict[str, Any]:
+    """What the status says of the only source."""
+    ((source,),) = (flow["sources"] for flow in status_of(folder)["flows"])
+    found: dict[str, Any] = source
+    return found
 
 
 def test_a_length_above_the_limit_ends_that_connection_alone(tmp_path: Path) -> None:

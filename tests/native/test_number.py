@@ -302,6 +302,6 @@ def test_every_reason_has_a_name() -> None:
     assert names == [
         "none", "frame", "decode", "schema", "time", "expression", "key", "aggregate", "python",
         "encode", "limit",
-        "stuck",
+        "stuck", "unfinished",
     ]  # fmt: skip
     assert ffi.string(lib.reason_name(lib.REASON_COUNT)) == b"unknown"
