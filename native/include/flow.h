@@ -147,9 +147,9 @@ typedef struct flow {
     uint64_t memory_full;  /* times that the limit was reached */
     bool memory_waits;     /* full now: its sources are not read */
     bool memory_said;
-    uint64_t unmeasured;   /* bytes that have come in since it was measured */
-    uint64_t frozen_bytes; /* of the cut in flight */
-    int64_t memory_say_ns; /* when it is said again */
+    uint64_t unmeasured;       /* bytes that have come in since it was measured */
+    uint64_t frozen_bytes;     /* of the cut in flight */
+    int64_t memory_say_ns;     /* when it is said again */
     uint64_t unfinished_bytes; /* of messages that have not come whole: beside the memory (unfinished.c) */
     int64_t unfinished_say_ns;
 

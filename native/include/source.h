@@ -70,8 +70,8 @@ typedef struct partition {
     bool counted;     /* takes part in the minimum */
     bool idle;
     bool ended;
-    bool ready;         /* read in turns: a regular file that has not ended */
-    uint32_t read_size; /* what the next read asks for */
+    bool ready;          /* read in turns: a regular file that has not ended */
+    uint32_t read_size;  /* what the next read asks for */
     uint64_t waiting_at; /* where the message begins that has not come whole, … */
     int64_t waiting_ns;  /* … and since when */
     char peer[64];
@@ -176,7 +176,8 @@ typedef struct source {
 
     uint64_t records, bytes, errors, future, accepted, refused, unread; /* unread: files */
     uint64_t repeated;                                                  /* records whose id was seen before */
-    uint64_t unfinished, put_back; /* messages set aside, files read again: there was no room to wait for the rest */
+    uint64_t unfinished,
+        put_back;  /* messages set aside, files read again: there was no room to wait for the rest */
     uint64_t lost; /* bytes of unfinished messages whose partitions did not come back after a restart */
 } source_t;
 

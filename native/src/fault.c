@@ -7,8 +7,8 @@
 #include "number.h"
 
 static const char *const REASONS[REASON_COUNT] = {
-    "none", "frame",     "decode", "schema", "time",  "expression",
-    "key",  "aggregate", "python", "encode", "limit", "stuck", "unfinished",
+    "none",      "frame",  "decode", "schema", "time",  "expression", "key",
+    "aggregate", "python", "encode", "limit",  "stuck", "unfinished",
 };
 
 static const char *const TAGS[] = {"missing", "null", "bool",  "int",  "float",

@@ -80,8 +80,8 @@ static void skip_u32 (frame_state_t *state, size_t *start, size_t end) {
     state->skipping = state->scanned > 0;
 }
 
-static enum framed next_u32 (const framer_t *self, frame_state_t *state, char *data, size_t *start, size_t end, char **text,
-                             uint32_t *size, fault_t *fault) {
+static enum framed next_u32 (const framer_t *self, frame_state_t *state, char *data, size_t *start,
+                             size_t end, char **text, uint32_t *size, fault_t *fault) {
     if (unlikely (state->skipping))
         skip_u32 (state, start, end);
     size_t have = end - *start;
@@ -175,9 +175,10 @@ void framer_give_up (const framer_t *self, frame_state_t *state, char *data, siz
     state->skipping = true;
     *text = from;
     *size = excerpt_size (self, have - keep);
-    fault_set (fault, REASON_UNFINISHED,
-               "after %zu bytes, the message did not come whole while there was room for it (settings.memory)",
-               have);
+    fault_set (
+        fault, REASON_UNFINISHED,
+        "after %zu bytes, the message did not come whole while there was room for it (settings.memory)",
+        have);
 }
 
 enum framed framer_take (const framer_t *self, frame_state_t *state, char *data, size_t *start, size_t end,

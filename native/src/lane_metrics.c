@@ -35,8 +35,7 @@ static bool put_source (buffer_t *out, const source_t *source) {
            put_value (out, "partitions", source->partition_count) &&
            put_count (out, "repeated", &source->repeated) && put_count (out, "refused", &source->refused) &&
            put_count (out, "lost", &source->lost) && put_count (out, "lost_files", &source->lost_files) &&
-           put_count (out, "unread", &source->unread) &&
-           put_count (out, "unfinished", &source->unfinished) &&
+           put_count (out, "unread", &source->unread) && put_count (out, "unfinished", &source->unfinished) &&
            put_count (out, "put_back", &source->put_back) &&
            put_value (out, "paused", source->paused && !source->stopped) &&
            put_value (out, "ended", source->ended) &&

@@ -99,9 +99,9 @@ static bool restore_reading (partition_t *self, const value_t *items) {
     value_t frame[FRAME_ITEMS];
     const value_t *unfinished = &items[IN_UNFINISHED];
     if (!list_read (&items[IN_FRAME], frame, FRAME_ITEMS) || frame[0].tag != TAG_INT ||
-        frame[0].i < unfinished->size || frame[0].i > READ_BYTES_MAX ||
-        frame[2].tag != TAG_BOOL || !is_index (&frame[1], scanned_max (self, unfinished, frame[2].i)) ||
-        frame[3].tag != TAG_INT || frame[3].i < 0)
+        frame[0].i < unfinished->size || frame[0].i > READ_BYTES_MAX || frame[2].tag != TAG_BOOL ||
+        !is_index (&frame[1], scanned_max (self, unfinished, frame[2].i)) || frame[3].tag != TAG_INT ||
+        frame[3].i < 0)
         return false;
     if (self->source->kind == SOURCE_FILES &&
         (items[IN_POSITION].tag != TAG_INT || items[IN_POSITION].i != frame[0].i))

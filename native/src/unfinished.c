@@ -113,11 +113,12 @@ static void say (flow_t *self, const partition_t *partition, uint64_t limit) {
     if (lane->now_ns < self->unfinished_say_ns)
         return;
     self->unfinished_say_ns = lane->now_ns + MEMORY_SAY_EVERY_NS;
-    lane_log (lane, 30,
-              "source %.*s: unfinished: messages that have not come whole hold more than %llu bytes; those that "
-              "have held the most for the longest are set aside, the first one of %.*s",
-              (int) partition->source->name_size, partition->source->name, (unsigned long long) limit,
-              (int) partition->name_size, partition->name);
+    lane_log (
+        lane, 30,
+        "source %.*s: unfinished: messages that have not come whole hold more than %llu bytes; those that "
+        "have held the most for the longest are set aside, the first one of %.*s",
+        (int) partition->source->name_size, partition->source->name, (unsigned long long) limit,
+        (int) partition->name_size, partition->name);
 }
 
 /* Half as heavy or more, in one go: there are few rounds, however many there are. */
