@@ -139,7 +139,7 @@ SPOOL_MEMORY_MAX_BYTES = 4 << 20
 #: its sources would be stopped and started with every block.
 SPOOL_LOW_SHARE = 0.9
 
-#: So many blocks may wait without being a backlog, to which `resend_rate` applies.
+#: So many blocks may wait to be sent without being a backlog, to which `resend_rate` applies.
 SPOOL_LIVE_COUNT = 2
 
 #: One spool block: what one cut holds for one sink is bounded by the lane, far below this.

@@ -175,13 +175,22 @@ class SenderThread(threading.Thread):
             return
         batch = block.batch(whole=not follows)
         count = len(batch.records)
-        if self._spool.count > SPOOL_LIVE_COUNT:
-            self._leaving.wait(self._rate.wait_s(count))
+        self._await_rate(count)
         if isinstance(connector, connect.Numbered):
             connector.write_batch(batch)
         elif count:
             connector.write(list(batch.records))
         self.sent_records += count
+
+    def _await_rate(self, count: int) -> None:
+        """Wait until so many records of a backlog may leave. Blocks that were sent and are not yet
+        confirmed are none, or a slow receiver would slow down what is new.
+        """
+        unsent = self._spool.first + self._spool.count - (self._at - 1)
+        wait_s = self._rate.wait_s(count) if unsent > SPOOL_LIVE_COUNT else 0.0
+        if wait_s:
+            self._leaving.wait(wait_s)
+            self._settle(0.0)  # or the spool would stay full until a whole window is sent
 
     def _is_window_full(self) -> bool:
         most = PLACE_SYNC_MAX_BYTES if self._is_placed else SEND_WINDOW_MAX_BYTES

@@ -1,5 +1,5 @@
 """A spool, its store and its sender through outages of every kind: each result arrives once, and
-what does not was given up and is told as a gap; then a week's worth of cuts."""
+what does not was given up and is told as a gap. (A week of them: crash/test_virtual_week.py.)"""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import msgpack
@@ -16,10 +15,8 @@ from hypothesis import strategies as st
 
 from appliance import clock
 from appliance.connect import Batch, Later, Resume
-from appliance.limits import SPOOL_MEMORY_MAX_BYTES
 from appliance.logs import Logger
 from appliance.plan.logical import Spool as Bounds
-from appliance.store import Commit, SpoolBlock, Store
 from appliance.worker.block import Block, number
 from appliance.worker.opening import OpenEnd
 from appliance.worker.senders import SenderThread
@@ -216,47 +213,3 @@ def test_what_is_too_old_goes_also_while_the_sink_is_away() -> None:
     run(spool, Scripted(receiver, ()), bounds, to_the_end=True)
     assert receiver.applied == [b"0:3", b"0:4"]
     assert receiver.lost == {0: {1, 2}}
-
-
-#: Blocks of a virtual week; one a second would be 604,800. The longer form makes a day of them.
-CUTS = 86_400 if os.environ.get("BETTONG_SOAK") == "1" else 4_000
-TOGETHER = 40  # in one transaction: many syncs would take as long as a week
-
-
-def test_a_week_of_cuts_waits_on_the_disk_and_not_in_memory(tmp_path: Path) -> None:
-    """Then everything arrives, in order, and the store has room again."""
-    store = Store.open(tmp_path / "store", identity="week")
-    store.commit(Commit((), {"flow": b"record"}, (), {}))
-    spool = Spool("flow", "out", store, Bounds())
-    following: dict[int, int] = {}
-    size = 0
-    text = bytes(4096)
-    for begin in range(0, CUTS, TOGETHER):
-        made = []
-        for cut in range(begin, begin + TOGETHER):
-            shards = bytes([cut % 5])
-            first = number(shards, following)
-            data = bytes(msgpack.packb(b"%d:%d " % (cut % 5, first[cut % 5]) + text))
-            made.append(Block(data, 0, -1, STREAM, 1, shards, first).pack())
-        blocks = [SpoolBlock("flow", "out", (block,)) for block in made]
-        found = store.commit(Commit((), {}, blocks, {}))
-        for seq, block in zip(found.seqs, made, strict=True):
-            spool.add(Waiting.read(seq, block))
-            size += len(block)
-    assert spool.bytes == size == store.spool("flow", "out").bytes
-    assert size > 3 * SPOOL_MEMORY_MAX_BYTES
-    assert sum(one.size for one in spool._memory) <= SPOOL_MEMORY_MAX_BYTES
-    taken: list[bytes] = []
-
-    class Taking(Scripted):
-        def write_batch(self, batch: Batch) -> None:
-            taken.extend(record.split(b" ")[0] for record in batch.records)
-            self._arrived += 1
-
-    run(spool, Taking(Receiver(), ()), Bounds(), to_the_end=True)
-    assert taken == [b"%d:%d" % (cut % 5, cut // 5 + 1) for cut in range(CUTS)]
-    seq = spool.take_trim()
-    assert seq == CUTS
-    store.commit(Commit((), {}, (), {("flow", "out"): seq}))
-    assert store.spool("flow", "out").bytes == 0
-    store.close()
