@@ -120,6 +120,10 @@ INBOX_WAIT_MAX_S = 0.05
 SINK_RETRY_FIRST_S = 0.1
 SINK_RETRY_MAX_S = 30.0
 
+#: So many reasons why a sink or a source fails are said until it works again. `status` has the
+#: newest.
+REASON_MAX_COUNT = 8
+
 #: A source whose `read` fails is opened again: the first wait and the largest, doubling, with
 #: jitter.
 SOURCE_RETRY_FIRST_S = 0.2

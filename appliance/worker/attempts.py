@@ -10,7 +10,7 @@ from __future__ import annotations
 from appliance.connect import Later
 from appliance.limits import SINK_RETRY_FIRST_S, SINK_RETRY_MAX_S
 from appliance.logs import Logger
-from appliance.worker.backoff import Backoff
+from appliance.worker.backoff import Backoff, Reasons
 from appliance.worker.opening import OpenEnd
 
 
@@ -24,7 +24,12 @@ class Attempts:
         self._later = Backoff(SINK_RETRY_FIRST_S, SINK_RETRY_MAX_S)
         self.is_open = False
         self.state = "opening"
-        self.trouble = ""  #: why it has failed, until it works again
+        self._reasons = Reasons()
+
+    @property
+    def trouble(self) -> str:
+        """Why it has failed, until it works again."""
+        return self._reasons.now
 
     def opened(self) -> None:
         """`open` has returned. Whether a sink that had broken works is seen when it has taken
@@ -35,11 +40,12 @@ class Attempts:
 
     def works(self) -> None:
         """A verb has done what it is for."""
-        self.state, self.trouble = "open", ""
+        self.state = "open"
         self._later.reset()
         if self._broken.failures:
             self._log.info("sink works again", flow=self._end.flow, sink=self._end.name)
             self._broken.reset()
+            self._reasons.forget()
 
     def wait_after(self, error: Exception | SystemExit) -> float:
         """What a verb has raised: how long to wait before the next try, in seconds."""
@@ -48,9 +54,7 @@ class Attempts:
             wait_s = self._later.next_s()
             return wait_s if error.after_s is None else min(error.after_s, SINK_RETRY_MAX_S)
         self.state = "failed"
-        trouble = f"{type(error).__name__}: {error}"
-        if trouble != self.trouble:
-            self.trouble = trouble
+        if self._reasons.is_new(f"{type(error).__name__}: {error}"):
             self.say("sink failed; it is tried again", error)
         if self.is_open:
             self.close()

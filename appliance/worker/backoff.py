@@ -1,8 +1,10 @@
-"""Waiting longer after every failure, never the same for all, never for ever."""
+"""Waiting longer after every failure, never the same for all, never for ever; saying why once."""
 
 from __future__ import annotations
 
 import os
+
+from appliance.limits import REASON_MAX_COUNT
 
 
 class Backoff:
@@ -24,3 +26,26 @@ class Backoff:
     def reset(self) -> None:
         """It works again."""
         self.failures = 0
+
+
+class Reasons:
+    """Why something fails and fails again. `now` is the newest reason, empty while it works."""
+
+    def __init__(self) -> None:
+        self.now = ""
+        self._known: set[str] = set()
+
+    def is_new(self, reason: str) -> bool:
+        """Whether this one is to be said: the first time, and while they are few. A line at every
+        try, because two reasons take turns or one names a new number each time, helps nobody.
+        """
+        self.now = reason
+        if reason in self._known or len(self._known) == REASON_MAX_COUNT:
+            return False
+        self._known.add(reason)
+        return True
+
+    def forget(self) -> None:
+        """It works again."""
+        self.now = ""
+        self._known.clear()

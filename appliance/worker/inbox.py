@@ -23,7 +23,7 @@ from appliance.limits import (
     SOURCE_RETRY_MAX_S,
 )
 from appliance.logs import Logger
-from appliance.worker.backoff import Backoff
+from appliance.worker.backoff import Backoff, Reasons
 from appliance.worker.opening import OpenEnd
 
 _LENGTH = struct.Struct(">I")
@@ -64,9 +64,14 @@ class SourceThread(threading.Thread):
         self._committed: dict[str, bytes] = {}
         self._ended = False
         self.state = "opening"
-        self.trouble = ""  #: why it has failed, until it works again
+        self._reasons = Reasons()
         if isinstance(end.connector, connect.Telling):
             end.connector.tell(log)
+
+    @property
+    def trouble(self) -> str:
+        """Why it has failed, until it works again."""
+        return self._reasons.now
 
     @property
     def acknowledges(self) -> bool:
@@ -159,14 +164,13 @@ class SourceThread(threading.Thread):
         if backoff.failures:
             self._log.info("source works again", flow=self._end.flow, source=self._end.name)
             backoff.reset()
-            self.trouble = ""
+            self._reasons.forget()
 
     def _failed(self, error: Exception | SystemExit, backoff: Backoff) -> None:
         """A line when it breaks and for each new reason, else quiet tries, until it works again."""
         self.state = "failed"
         trouble = f"{type(error).__name__}: {error}"
-        if trouble != self.trouble:
-            self.trouble = trouble
+        if self._reasons.is_new(trouble):
             where = {"flow": self._end.flow, "source": self._end.name}
             self._log.warning("source failed; it is tried again", **where, error=trouble)
         self._stopping.wait(backoff.next_s())

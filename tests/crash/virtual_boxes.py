@@ -157,14 +157,15 @@ class Box:
 
 
 class Network:
-    """What is between a box and its receiver: `answers` when a connection can be made, `is_silent`
-    when what is sent just vanishes. `tries` counts the connections that were begun."""
+    """What is between a box and its receiver: `answers` when a connection can be made. When not,
+    every `silent_every`-th is not refused, but what is sent just vanishes. `tries` counts the
+    connections that were begun."""
 
     def __init__(self, world: World) -> None:
         self.world = world
         self.listener: VirtualListener | None = None
-        self.answers, self.is_silent = False, False
-        self.tries = 0
+        self.answers = False
+        self.silent_every = self.tries = 0
 
 
 class VirtualLine:
@@ -174,7 +175,8 @@ class VirtualLine:
         network.tries += 1
         self._network = network
         self._listener = network.listener if network.answers else None
-        self._is_lost = self._listener is None and not network.is_silent
+        is_silent = network.silent_every > 0 and network.tries % network.silent_every == 0
+        self._is_lost = self._listener is None and not is_silent
         self._name = b"%d" % network.tries
         self.inbox: deque[bytes] = deque()
         if self._listener is not None:

@@ -12,6 +12,7 @@ import pytest
 
 from appliance import clock
 from appliance.connect import Chunk, EndOfInput, Later, Messages, Resume
+from appliance.limits import REASON_MAX_COUNT
 from appliance.logs import Logger
 from appliance.worker import attempts as attempts_module
 from appliance.worker import inbox as inbox_module
@@ -323,6 +324,22 @@ def test_each_new_reason_why_a_sink_fails_is_said(capfd: pytest.CaptureFixture[s
     assert ["no network" in line for line in log] == [True, False, False]
     assert "no entry" in log[1] and "sink works again" in log[2]
     assert (sink.records, thread.trouble) == ([b"1"], "")
+
+
+@pytest.mark.usefixtures("impatient")
+def test_reasons_that_take_turns_are_said_once_each_and_not_without_end(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    turns = [OSError("refused"), OSError("no answer")] * 20
+    never_the_same = [OSError(f"from port {n}") for n in range(100)]
+    thread = SinkThread(end_of(ListSink(turns + never_the_same)), 0, Lane(), Logger("test"), True)
+    thread.put([b"1"])
+    thread.finish()
+    thread.run()
+    *log, works = capfd.readouterr().err.splitlines()
+    assert "works again" in works
+    assert ["refused" in line for line in log[:2]] == [True, False]
+    assert len(log) <= REASON_MAX_COUNT + 1, "and one line for those that were left out"
 
 
 @pytest.mark.usefixtures("impatient")
