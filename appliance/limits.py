@@ -137,7 +137,9 @@ SOURCE_FORGIVE_S = 10.0
 MEMORY_MIN_BYTES = 1 << 20
 
 #: Blocks of a spool that are kept in memory too, so that a sink that keeps up never reads the disk.
+#: A block is a few kilobytes of objects besides its bytes: small ones are bounded by their count.
 SPOOL_MEMORY_MAX_BYTES = 4 << 20
+SPOOL_MEMORY_MAX_COUNT = 1024
 
 #: A full spool takes results again when it has shrunk to this share of its bound: not at once, or
 #: its sources would be stopped and started with every block.

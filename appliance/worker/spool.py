@@ -17,7 +17,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from appliance.limits import SPOOL_LOW_SHARE, SPOOL_MEMORY_MAX_BYTES
+from appliance.limits import SPOOL_LOW_SHARE, SPOOL_MEMORY_MAX_BYTES, SPOOL_MEMORY_MAX_COUNT
 from appliance.plan.logical import Spool as Bounds
 from appliance.worker.block import Block, BlockDamaged
 
@@ -98,7 +98,10 @@ class Spool:
             self.bytes += made.size
             self._memory.append(made)
             self._memory_bytes += made.size
-            while self._memory_bytes > SPOOL_MEMORY_MAX_BYTES:
+            while (
+                self._memory_bytes > SPOOL_MEMORY_MAX_BYTES
+                or len(self._memory) > SPOOL_MEMORY_MAX_COUNT
+            ):
                 self._memory_bytes -= self._memory.popleft().size
             before = self.dropped
             if self._bounds.when_full == "drop_oldest":

@@ -188,7 +188,7 @@ def test_upstream_is_away_for_a_week(quick_path: Path) -> None:
                 cpu_s += here.live(HOUR_S)
                 assert not here.is_paused()
                 assert here.box.spools["local"].is_empty, "the other sink has all of it"
-                assert sum(map(len, here.spool._memory)) <= SPOOL_MEMORY_MAX_BYTES
+                assert sum(one.size for one in here.spool._memory) <= SPOOL_MEMORY_MAX_BYTES
             memory.append(own_memory_bytes())
             tries.append(here.network.tries)
         words = here.box.end_of("up")["spool"]

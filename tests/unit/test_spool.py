@@ -292,10 +292,23 @@ def test_a_spool_keeps_no_more_than_its_share_in_memory(monkeypatch: pytest.Monk
     monkeypatch.setattr("appliance.worker.spool.SPOOL_MEMORY_MAX_BYTES", 250)
     blocks = [block(b"%d" % n * 90) for n in range(10)]
     spool, _ = spool_of(blocks)
-    assert spool._memory_bytes <= 250
+    assert 0 < spool._memory_bytes <= 250
     sink = Plain()
     send(sink, spool)
     assert len(sink.got) == 10
+
+
+def test_of_small_blocks_a_spool_keeps_no_more_than_a_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each is an object or two, whatever its size."""
+    monkeypatch.setattr("appliance.worker.spool.SPOOL_MEMORY_MAX_COUNT", 3)
+    blocks = [block(b"%d" % n) for n in range(10)]
+    spool, _ = spool_of(blocks)
+    assert len(spool._memory) == 3 and spool._memory_bytes == 3 * len(blocks[0])
+    sink = Plain()
+    send(sink, spool)
+    assert len(sink.got) == 10 and spool._memory_bytes == 0
 
 
 def test_the_last_word_on_a_full_spool_is_the_true_one() -> None:
