@@ -128,6 +128,10 @@ def _begin(
     if record is None:
         record = FlowRecord(os.urandom(STREAM_BYTES))
     settling = Settling(store, flow, record, job, log)
+    if not resumed:
+        # Without positions sources begin anew, and what they bring must not count twice. Results
+        # that wait have places and numbers of their own, and are delivered.
+        settling.drop_all_state()
     refused += settling.settle()
     before = {name: sink.records for name, sink in record.sinks.items()}
     durable = Durable(flow.open, record, Names.of(flow.open.document), before=before)
@@ -153,8 +157,12 @@ def _read(
             return None, [f"{flow.name}: {error}"]
         except RecordUnreadable as error:
             damage.append(str(error))
-    elif store.steps(flow.name):
-        damage.append("its positions and numbers are lost")
+    steps = store.steps(flow.name) if record is None else ()
+    if steps:
+        names = ", ".join(info.step for info in steps)
+        damage.append(
+            f"its positions and numbers are lost: it begins anew, without the state of {names}"
+        )
     notes.add((flow.name, text) for text in damage)
     damage = notes.of(flow.name)
     if not damage:
@@ -170,12 +178,7 @@ def _read(
         return record, lines
     for text in damage:
         log.error("damaged: going on with what is left", flow=flow.name, what=text)
-    if record is None:
-        # Positions are gone: sources begin anew, and what they bring must not count twice. Results
-        # that wait have places and numbers of their own, and are delivered.
-        for info in store.steps(flow.name):
-            store.drop_step(flow.name, info.step)
-    else:
+    if record is not None:
         # The epoch goes on: what waits of the old stream is sent by a later start of it, too.
         record.stream = os.urandom(STREAM_BYTES)
         for sink in record.sinks.values():

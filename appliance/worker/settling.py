@@ -81,6 +81,11 @@ class Settling(Struct, frozen=True):
 
     # ---- steps and sources ----
 
+    def drop_all_state(self) -> None:
+        """Of a flow that begins anew, all that is stored of its steps goes."""
+        for info in self.store.steps(self.flow.name):
+            self.drops.append(partial(self._drop, "step", info.step))
+
     def _settle_steps_and_sources(self, wanted: Mapping[str, str]) -> list[str]:
         refused = []
         before = self.record.signatures

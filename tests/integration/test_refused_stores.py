@@ -115,6 +115,20 @@ def test_numbers_that_cannot_be(stopped: Path, values: dict[str, object]) -> Non
     assert b"the record cannot be read" in ended.stderr and b"--accept-damage" in ended.stderr
 
 
+def test_without_positions_it_begins_anew_and_says_without_which_state(stopped: Path) -> None:
+    forge_record(stopped, b"nothing")
+    steps = run(stopped, "run", "flow.toml", "--data", "data").stderr.decode()
+    (line,) = [line for line in steps.splitlines() if "begins anew" in line]
+    assert "its positions and numbers are lost" in line
+    assert line.endswith("without the state of average, seen, total")
+    with running(stopped, "run", "flow.toml", "--data", "data", "--accept-damage") as flow:
+        flow.wait_for(" running ")
+        assert flow.stop() == 0
+    assert any("the state of a step is dropped" in said for said in flow.log)
+    exported = list((stopped / "data" / "state").glob("dropped-things-total-*.msgpack"))
+    assert exported and all(file.stat().st_size for file in exported)
+
+
 def test_a_place_behind_the_end_of_the_file_is_said(stopped: Path) -> None:
     """As after a restore of a file: results go on at its end."""
     known = record(stopped)
