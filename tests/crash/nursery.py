@@ -33,7 +33,8 @@ _SMALL_MERGES = {
     "STORE_DELTA_MAX_COUNT": 6,
 }
 
-#: What a worker imports when it has work to do.
+#: What a worker imports when it has work to do; not `link.upstream`, which draws a number for each
+#: process that imports it.
 _WORKER = (
     "appliance.worker.main",
     "appliance.worker.mailroom",
@@ -41,10 +42,13 @@ _WORKER = (
     "appliance.worker.loading",
     "appliance.worker.python_steps",
     "appliance.worker.user_logs",
+    "appliance.link.receiver",
+    "appliance.link.sockets",
     "appliance.store",
     "connectors.acknowledged_tcp",
     "connectors.file",
     "connectors.sqlite",
+    "zmq",
 )
 
 

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from appliance.points import POINTS
-from crash.sequence import Scenario, judge, lines, outputs
+from crash.scenario import Scenario
+from crash.sequence import judge, lines, outputs
 from crash.workers import PATIENCE_S, Nursery
 from integration.processes import BETTONG, environment, is_alive, run
 
@@ -103,7 +104,7 @@ def test_whole_trees_are_killed_at_every_point_and_from_outside(
 ) -> None:
     chance, resumed = random.Random(9), Counter[bool]()
     for at in KILLS + [""] * OUTSIDE:
-        box.feed(14 if not SOAK else 4)
+        box.input.feed(14 if not SOAK else 4)
         tree = Tree(box.folder, at)
         log = tree.wait_for_the_end() if at else tree.kill_when_running(chance)
         wait_for_the_store(box.state)
@@ -111,7 +112,7 @@ def test_whole_trees_are_killed_at_every_point_and_from_outside(
         box.look(was_ready=any(b" running " in line for line in log))
     # Not the three without a cut before them, nor the two that end where the epoch is raised.
     assert resumed[True] == len(KILLS) + OUTSIDE - 5
-    box.feed(MESSAGES)
+    box.input.feed(MESSAGES)
     box.set_follow(False)
     ended = run(box.folder, "run", "flow.toml", "--once", "--data", "data")
     assert ended.returncode == 0, ended.stderr

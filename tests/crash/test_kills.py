@@ -1,4 +1,5 @@
-"""At least 200 kills of real processes: nothing is lost, nothing comes twice.
+"""At least 200 kills of real processes, fed from a file, by a client or by another appliance:
+nothing is lost, nothing comes twice, and what a cut has is not worked on again.
 
 Most kill a worker that was forked (nursery.py), because a start of a whole tree takes the better
 part of a second; `test_kill_trees.py` kills those. BETTONG_SOAK=1 does twenty times as many.
@@ -14,7 +15,8 @@ from typing import Any
 import pytest
 
 from appliance.points import POINTS
-from crash.sequence import Kill, Scenario, judge, lines, outputs
+from crash.scenario import Kill, Scenario
+from crash.sequence import judge, lines, outputs
 from crash.workers import Nursery
 
 ROUNDS = 20 if os.environ.get("BETTONG_SOAK") == "1" else 1
@@ -25,7 +27,11 @@ ONCE = ("epoch.before", "epoch.after", "trim.before", "trim.after")
 LATER = tuple(point for point in POINTS if point not in FIRST_START)
 
 #: Source and seed of each scenario.
-SCENARIOS = (("file", 1), ("file", 2), ("acknowledged_tcp", 3), ("acknowledged_tcp", 4))
+SCENARIOS = (
+    ("file", 1), ("file", 2),
+    ("acknowledged_tcp", 3), ("acknowledged_tcp", 4),
+    ("upstream", 5), ("upstream", 6),
+)  # fmt: skip
 
 MESSAGES = 700
 
@@ -36,7 +42,7 @@ def schedule(seed: int) -> list[Kill]:
     chance = random.Random(seed)
     at = [Kill(at=f"{point}:1") for point in LATER]
     more = [Kill(at=f"{point}:{1 if point in ONCE else 2}") for point in LATER]
-    outside = [Kill(after_s=chance.random() * 0.08) for _ in range(14)]
+    outside = [Kill(after_s=chance.random() * 0.08, cuts=n % 4) for n in range(14)]
     early = [Kill(after_s=chance.random() * 0.05, early=True) for _ in range(5)]
     kills = [*at, *more, *outside, *early]
     chance.shuffle(kills)
