@@ -61,6 +61,7 @@ class SenderThread(threading.Thread):
         self.done = threading.Event()
         self._at = 0  # the next block to send
         self._written = -1  # the last one sent since `open`
+        self._reached = 0  # of a placed sink: how far there is something
         # Not yet arrived: (seq, bytes, whether it was written; a damaged one never is).
         self._sent: deque[tuple[int, int, bool]] = deque()
         self._sent_bytes = 0
@@ -171,7 +172,7 @@ class SenderThread(threading.Thread):
     def _write(self, block: Block, *, follows: bool) -> None:
         connector: Any = self._end.connector
         if self._is_placed:
-            connector.write_at(block.place, block.data)
+            self._place(block)
             return
         batch = block.batch(whole=not follows)
         count = len(batch.records)
@@ -181,6 +182,21 @@ class SenderThread(threading.Thread):
         elif count:
             connector.write(list(batch.records))
         self.sent_records += count
+
+    def _place(self, block: Block) -> None:
+        """Places are given out once: what was given up before this block is a hole, of zeros. Where
+        results are lines it is ended by a newline, so that no line but the hole's is spoiled.
+        """
+        connector: Any = self._end.connector
+        hole = block.place - self._reached
+        if hole > 0 and block.data[-1:] == b"\n":
+            connector.write_at(block.place - 1, b"\n")
+        connector.write_at(block.place, block.data)
+        if hole > 0:
+            text = "results were given up: there are zeros in their place"
+            where = {"flow": self._end.flow, "sink": self._end.name}
+            self._log.warning(text, **where, place=self._reached, bytes=hole)
+        self._reached = max(self._reached, block.place + len(block.data))
 
     def _await_rate(self, count: int) -> None:
         """Wait until so many records of a backlog may leave. Blocks that were sent and are not yet
@@ -268,6 +284,7 @@ class SenderThread(threading.Thread):
         self._stream = resume.stream
         self._confirmed = 0
         self._written = -1
+        self._reached = connector.size() if self._is_placed else 0
         self._forget_sent()
         self._at = self._spool.first
         self._attempts.opened()

@@ -95,7 +95,7 @@ class Place(Plain):
         self.synced = 0
 
     def size(self) -> int:
-        return 0
+        return len(self.file.getvalue())
 
     def write_at(self, place: int, data: bytes) -> None:
         self.file.seek(place)
@@ -205,9 +205,28 @@ def test_a_sink_that_fails_or_says_later_gets_the_same_again() -> None:
 def test_a_placed_block_stands_at_its_place_and_counts_once_it_is_synced() -> None:
     spool, _ = spool_of([Block(b"one\n", 0, 4).pack(), Block(b"two\n", 0, 8).pack()])
     sink = Place()
+    sink.file.write(b"old\n")
     send(sink, spool)
-    assert sink.file.getvalue() == b"\0\0\0\0one\ntwo\n"
+    assert sink.file.getvalue() == b"old\none\ntwo\n"
     assert sink.synced == 1 and spool.is_empty
+
+
+def test_what_a_file_lacks_is_said_and_spoils_no_line(capfd: pytest.CaptureFixture[str]) -> None:
+    """The second block was given up when its first bytes were written."""
+    lines = [b'{"n":1}\n', b'{"n":2}\n', b'{"n":3}\n', b'{"n":4}\n']
+    blocks = [Block(line, 0, place=8 * i).pack() for i, line in enumerate(lines)]
+    spool, _ = spool_of(blocks)
+    spool.restore(3, 5, 2 * len(blocks[0]))
+    place = Place()
+    place.file.write(lines[0] + b'{"n"')
+    end = OpenEnd("flow", "out", 0, "own", place, None, spooled=True)
+    sender = SenderThread(end, spool, BOUNDS, Resume(), Logger("worker"))
+    sender.finish()
+    sender.run()
+    written = place.file.getvalue().split(b"\n")
+    assert written == [b'{"n":1}', b'{"n"\0\0\0', b'{"n":3}', b'{"n":4}', b""]
+    (said,) = capfd.readouterr().err.splitlines()
+    assert "results were given up" in said and "place=12 bytes=4" in said
 
 
 @given(st.integers(0, 4), st.integers(0, 4))
