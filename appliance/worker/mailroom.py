@@ -11,14 +11,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgpack
-from msgspec.structs import asdict
 
 from appliance import clock, connect, points
 from appliance.connect import Resume
 from appliance.errors import EXIT_DONE, EXIT_FAILED
 from appliance.limits import (
     LANE_STACK_BYTES,
-    STATUS_ERRORS_MAX_BYTES,
     STOP_ABORT_S,
     STOP_GRACE_S,
 )
@@ -33,6 +31,7 @@ from appliance.worker.job import Job
 from appliance.worker.lane import Lane, Post
 from appliance.worker.loading import LoadedFlow
 from appliance.worker.opening import OpenEnd
+from appliance.worker.overview import Overview
 from appliance.worker.recovery import Recovered
 from appliance.worker.resolver import PeerFinder, Resolver
 from appliance.worker.senders import SenderThread
@@ -109,6 +108,9 @@ class Mailroom:
                     self._senders[key] = self._sender(end, recovered[number])
                 elif end.native is None:
                     self._sinks[key] = SinkThread(end, number, lane, log, self._is_fresh)
+        self._overview = Overview(
+            lane, flows, store, self._committer, self._sources, self._sinks, self._senders
+        )
 
     def run(self) -> int:
         """Run to the lane's end; the process's exit code."""
@@ -176,7 +178,7 @@ class Mailroom:
                     drain = message.get("drain") is True
                     self._stop(drain=drain, close=message.get("close") is True)
                 elif message["kind"] == "status":
-                    self._channel.send("status", id=message["id"], **self._status())
+                    self._channel.send("status", id=message["id"], **self._overview.words())
                 elif message["kind"] == "fit":
                     self._channel.send("fit", misfits=self._misfits(message))
                 elif message["kind"] == "capture":
@@ -359,7 +361,7 @@ class Mailroom:
     def _report(self) -> int:
         results = {lib.LANE_ENDED: "ended", lib.LANE_STOPPED: "stopped"}
         result = results.get(self._result, "failed")
-        status = self._status()
+        status = self._overview.words()
         for sink in status["metrics"]["sinks"]:
             if sink["queued"]:
                 self._log.warning(
@@ -403,68 +405,6 @@ class Mailroom:
             sinks=",".join(end.name for end in flow.open.sinks),
         )
 
-    # ---- what is known ----
-
-    def _status(self) -> dict[str, Any]:
-        return {
-            "flows": [flow.name for flow in self._flows],
-            "metrics": self._lane.metrics(),
-            "errors": self._last_errors(),
-            "ends": self._ends(),
-            "promises": [one for flow in self._flows for one in _promises(flow)],
-            "store": self._store_words(),
-        }
-
-    def _store_words(self) -> dict[str, object]:
-        """How the cuts are getting on. Seconds and bytes; `bytes_a_day` at the present pace."""
-        stats, store = self._committer.stats, self._store.stats()
-        ran_s = clock.monotonic_s() - self._begun_s
-        return {
-            **asdict(stats),
-            "bytes_a_day": round(stats.bytes / ran_s * 86_400) if ran_s > 1 else None,
-            "used_bytes": store.used_bytes,
-            "spool_bytes": store.spool_bytes,
-            "damage": [found.text for found in self._store.damage],
-        }
-
-    def _last_errors(self) -> list[dict[str, Any]]:
-        """The newest that fit into an answer together."""
-        errors = self._lane.last_errors()
-        room = STATUS_ERRORS_MAX_BYTES
-        for index in range(len(errors) - 1, -1, -1):
-            room -= len(repr(errors[index]))
-            if room < 0:
-                return errors[index + 1 :]
-        return errors
-
-    def _ends(self) -> list[dict[str, object]]:
-        return [self._end_words(end) for end in self._all_ends()]
-
-    def _end_words(self, end: OpenEnd) -> dict[str, object]:
-        words: dict[str, object] = {
-            "flow": end.flow,
-            "name": end.name,
-            "kind": end.kind,
-            "label": end.label,
-        }
-        number = next(i for i, flow in enumerate(self._flows) if flow.name == end.flow)
-        key = (number, end.index)
-        is_source = end in self._flows[number].open.sources
-        thread = (
-            self._sources.get(key) if is_source else self._sinks.get(key) or self._senders.get(key)
-        )
-        words["role"] = "source" if is_source else "sink"
-        if is_source:
-            words["guarantee"] = connect.guarantee(end.connector)
-            words["connects"] = end.native is not None and end.native.kind == "connect"
-        if thread is not None:
-            words["state"], words["trouble"] = thread.state, thread.trouble
-        if isinstance(end.connector, connect.Telling):
-            words["counts"] = dict(end.connector.counts())
-        if isinstance(thread, SenderThread):
-            words["spool"] = thread.spool_words()
-        return words
-
     def _all_ends(self) -> list[OpenEnd]:
         return [end for flow in self._flows for end in (*flow.open.sources, *flow.open.sinks)]
 
@@ -473,28 +413,6 @@ def _budget(flows: list[LoadedFlow]) -> int | None:
     """The smallest of the flows' write budgets: they share one store."""
     budgets = [flow.open.plan.settings.write_budget_bytes for flow in flows]
     return min((size for size in budgets if size is not None), default=None)
-
-
-def _promises(flow: LoadedFlow) -> list[dict[str, object]]:
-    """What each source and sink of this flow promise together. Durations in seconds."""
-    from appliance.plan.promises import promises
-
-    plan = flow.open.plan
-    connectors = {end.name: end.connector for end in flow.open.sources}
-    return [
-        {
-            "flow": plan.name,
-            "source": one.source,
-            "sink": one.sink,
-            "class": one.source_class,
-            "delivery": one.delivery,
-            "guarantee": one.guarantee,
-            "loss_window_s": one.loss_window_us / 1e6,
-            "latency_s": one.latency_us / 1e6,
-            "text": one.text,
-        }
-        for one in promises(plan, lambda source: connect.guarantee(connectors[source.name]))
-    ]
 
 
 def start_lane(run: Callable[[], int], ended: Callable[[int], None]) -> threading.Thread:
