@@ -88,6 +88,9 @@ class Pace:
         return "".join(lines)
 
 
+#: So many blocks may wait for their confirmation when a backlog is gone.
+UNDER_WAY_COUNT = 4
+
 #: 2,016 blocks a week, 43 MB; or one a second.
 WEEK = Pace(300, 60, 40)
 if os.environ.get("BETTONG_SOAK") == "1":
@@ -154,7 +157,7 @@ class Site:
 @contextmanager
 def site(folder: Path, pace: Pace, bounds: str, centre_cut_s: int = 1) -> Iterator[Site]:
     """A box whose upstream is not there."""
-    with boxes() as (world, network):
+    with boxes(look_every_s=min(5.0, pace.cut_s / 4)) as (world, network):
         words = {"cut_s": pace.cut_s, "window_s": pace.window_s, "bounds": bounds}
         box = Box(world, folder / "box", BOX.format_map(words))
         (box.folder / "in.jsonl").touch()
@@ -192,9 +195,10 @@ def test_upstream_is_away_for_a_week(quick_path: Path) -> None:
             memory.append(own_memory_bytes())
             tries.append(here.network.tries)
         words = here.box.end_of("up")["spool"]
-        assert words["dropped"] == 0 and words["blocks"] == here.made == WEEK_S // WEEK.cut_s
+        assert words["dropped"] == 0 and words["blocks"] == here.made
+        assert WEEK_S // WEEK.cut_s - 1 <= here.made, "a block each cut, but perhaps the first"
         assert 8 * SPOOL_MEMORY_MAX_BYTES < words["bytes"] < most
-        assert words["age_s"] == WEEK_S - WEEK.cut_s
+        assert WEEK_S - 2 * WEEK.cut_s <= words["age_s"] <= WEEK_S
         assert max(memory) - memory[0] < 6 << 20
         for before, after in pairwise(tries):
             a_wait = DAY_S / (after - before)
@@ -206,14 +210,14 @@ def test_upstream_is_away_for_a_week(quick_path: Path) -> None:
         here.upstream_returns()
         here.box.start()
         drain_cpu_s, drained, arrived = 0.0, 0, 0
-        while here.spool.count > 1:
+        while here.spool.count > UNDER_WAY_COUNT:
             first, made = here.spool.first, here.made
             drain_cpu_s += here.live(WEEK.cut_s)
             drained += here.spool.first - first
             arrived += here.made - made
             memory.append(own_memory_bytes())
         assert drained > 2 * arrived
-        assert 2 * drain_cpu_s / drained < cpu_s / (WEEK_S // WEEK.cut_s), "of the processor's time"
+        assert 2 * drain_cpu_s < cpu_s, "of the processor's time"
         got, local = here.finish()
         print(
             f"memory day 1: {memory[0]}, day 7: {memory[6]}, drained: {max(memory[7:])}; "

@@ -32,9 +32,6 @@ from crash.virtual_time import Task, World, in_place_of_the_librarys, virtual_ti
 #: 2026-11-02T00:00:00Z: the box knows the time.
 START_US = 1_793_577_600_000_000
 
-#: What a thread looks at again and again, it looks at so often here.
-LOOK_EVERY_S = 5.0
-
 
 class TurnedLane(Lane):
     """A lane that is turned whenever it has mail, and as often as it has cuts to make."""
@@ -240,11 +237,14 @@ class VirtualListener:
 
 
 @contextlib.contextmanager
-def boxes() -> Iterator[tuple[World, Network]]:
-    """A world in which boxes can be started."""
+def boxes(look_every_s: float) -> Iterator[tuple[World, Network]]:
+    """A world in which boxes can be started. What a thread looks at again and again, in production
+    many times a second, it looks at so often here."""
     with virtual_time(START_US) as (world, patch):
         network = Network(world)
         _replace(world, network, patch)
+        patch.setattr(upstream, "READ_WAIT_MAX_S", look_every_s)
+        patch.setattr(senders, "CONFIRM_POLL_S", look_every_s)
         yield world, network
 
 
@@ -270,5 +270,3 @@ def _replace(world: World, network: Network, patch: pytest.MonkeyPatch) -> None:
     )
     patch.setattr(upstream, "Line", lambda *_: VirtualLine(network))
     patch.setattr(upstream, "Listener", lambda *_: VirtualListener(network))
-    patch.setattr(upstream, "READ_WAIT_MAX_S", LOOK_EVERY_S)
-    patch.setattr(senders, "CONFIRM_POLL_S", LOOK_EVERY_S)
