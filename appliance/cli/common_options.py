@@ -8,7 +8,8 @@ drop_state = click.option(
     "--drop-state",
     multiple=True,
     metavar="STEP",
-    help="Go on without the stored state of a step (or source) that has changed; it is exported.",
+    help="Go on without the stored state of a step that has changed, which is exported; or read a "
+    "source that has changed from its start.",
 )
 drop_spool = click.option(
     "--drop-spool",

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from appliance.store import Store
 from appliance.worker.durable import Durable
 from appliance.worker.record import FlowRecord, RecordRefused, RecordUnreadable
-from appliance.worker.settling import misfits
+from appliance.worker.settling import drop_words, misfits
 
 
 def fit_lines(
@@ -40,5 +40,5 @@ def _line(flow: str, what: str, before: str, now: str | None) -> str:
     return (
         f"{flow}: the stored state of {what} does not fit: it was made by\n"
         f"    {before}\n  which {change}\n"
-        f"  reload with --drop-state {name} to drop that state (it is exported first)"
+        f"  reload with --drop-state {name} {drop_words(what)}"
     )

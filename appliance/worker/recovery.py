@@ -72,6 +72,7 @@ def recover(
     for one, settling, _ in made:
         settling.carry_out()
         one.positions = _positions(one.durable.record)
+    _say_not_dropped(job, {name for _, settling, _ in made for name in settling.dropped}, log)
     for one in recovered:
         if not points.is_broken("epoch-raised"):
             one.durable.record.epoch += 1
@@ -112,6 +113,13 @@ def _say_idle(flows: Sequence[LoadedFlow], records: Mapping[str, bytes], log: Lo
     """Flows that have run with this data folder and do not now keep what they have."""
     for name in records.keys() - {flow.name for flow in flows}:
         log.info("the data folder holds the state of a flow that does not run now", flow=name)
+
+
+def _say_not_dropped(job: Job, dropped: set[str], log: Logger) -> None:
+    """A name that somebody has mistyped, or whose state fits, must not pass for a dropped one."""
+    if not job.restart:
+        for name in sorted({*job.drop_state, *job.drop_spool} - dropped):
+            log.warning("nothing is dropped: there is none of that name, or it fits", name=name)
 
 
 def _begin(

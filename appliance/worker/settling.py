@@ -54,6 +54,13 @@ def misfits(
     }
 
 
+def drop_words(what: str) -> str:
+    """What --drop-state does to that step or source."""
+    if what.startswith("source "):
+        return "to forget them: what it reads begins at its start"
+    return "to drop that state (it is exported first)"
+
+
 class Settling(Struct, frozen=True):
     """Brings the record of one flow up to what the flow is now. `settle` gives what stands in the
     way, empty when nothing does; with anything in it, nothing of the store may be used. What is to
@@ -65,6 +72,11 @@ class Settling(Struct, frozen=True):
     job: Job
     log: Logger
     drops: list[Callable[[], None]] = field(default_factory=list)
+    dropped: set[str] = field(default_factory=set)  # steps, sources and sinks of these
+
+    def _will_drop(self, name: str, drop: Callable[[], None]) -> None:
+        self.drops.append(drop)
+        self.dropped.add(name)
 
     def carry_out(self) -> None:
         """Export and drop what nobody wants any more."""
@@ -84,7 +96,7 @@ class Settling(Struct, frozen=True):
     def drop_all_state(self) -> None:
         """Of a flow that begins anew, all that is stored of its steps goes."""
         for info in self.store.steps(self.flow.name):
-            self.drops.append(partial(self._drop, "step", info.step))
+            self._will_drop(info.step, partial(self._drop, "step", info.step))
 
     def _settle_steps_and_sources(self, wanted: Mapping[str, str]) -> list[str]:
         refused = []
@@ -95,7 +107,7 @@ class Settling(Struct, frozen=True):
             if wanted.get(what) == before[what]:
                 continue
             if name in self.job.drop_state:
-                self.drops.append(partial(self._drop, kind, name))
+                self._will_drop(name, partial(self._drop, kind, name))
             elif what in misfit:
                 refused.append(self._refusal(what, name, before[what], misfit[what]))
         return refused
@@ -106,8 +118,8 @@ class Settling(Struct, frozen=True):
         return (
             f"{self.flow.name}: the stored state of {what} does not fit ({held}): it was made by\n"
             f"    {before}\n  which {change}\n"
-            f"  run it with --drop-state {name} to drop that state (it is exported first), or name "
-            "another data folder with --data"
+            f"  run it with --drop-state {name} {drop_words(what)}, or name another data folder "
+            "with --data"
         )
 
     def _size_words(self, step: str) -> str:
@@ -158,7 +170,7 @@ class Settling(Struct, frozen=True):
                 if end.name not in self.job.drop_spool:
                     refused.append(self._sink_refusal(end, known.address, address, waiting))
                     continue
-                self.drops.append(partial(self._give_up, end.name, waiting))
+                self._will_drop(end.name, partial(self._give_up, end.name, waiting))
                 known.place = end.size
             elif address.startswith("placed"):
                 # Blocks that still wait, their record lost, have places: new ones stand behind.
@@ -214,7 +226,7 @@ class Settling(Struct, frozen=True):
                 continue
             waiting = self._waiting_bytes(info.sink)
             if waiting and info.sink in self.job.drop_spool:
-                self.drops.append(partial(self._give_up, info.sink, waiting))
+                self._will_drop(info.sink, partial(self._give_up, info.sink, waiting))
             elif waiting:
                 self.log.warning(
                     "a sink that is gone has undelivered results; --drop-spool gives them up",

@@ -132,6 +132,17 @@ def test_a_dropped_source_begins_anew(tmp_path: Path) -> None:
     assert last["n"] == 2 * COUNT // 5  # the steps' state was not asked to go
 
 
+def test_a_name_under_which_nothing_is_dropped_is_said(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    append(tmp_path, 0, COUNT)
+    run_until(tmp_path, COUNT)
+    keys = {step.step: step.keys for step in contents(tmp_path).steps}
+    drops = ("--drop-state", "total", "--drop-state", "totl", "--drop-spool", "out")
+    said = [line for line in run_until(tmp_path, COUNT, *drops).log if "nothing is dropped" in line]
+    assert [line.split("name=")[1].strip() for line in said] == ["out", "total", "totl"]
+    assert {step.step: step.keys for step in contents(tmp_path).steps} == keys
+
+
 UPLINK = '\n[sink.far]\nfrom = "total"\ndelivery = "at_least_once"\ntcp = {{ connect = "{}" }}\n'
 
 
