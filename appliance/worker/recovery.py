@@ -228,9 +228,19 @@ def _restore_spools(store: Store, durable: Durable, lane: Lane, index: int, log:
 
 
 def _check_place(store: Store, durable: Durable, end: OpenEnd, spool: Spool, log: Logger) -> None:
-    """Whether what has been written to a file is still there."""
+    """Whether what has been written to a file is still there, and nothing else."""
     sink = durable.record.sinks[end.name]
     expected = sink.place
+    if end.size > expected:
+        # Written over all the same: when a copy of this state did it, it wrote what comes now.
+        log.error(
+            "a file is longer than what this state has written to it: somebody else, or another "
+            "copy of this state, writes there; results go on at their place, over what is there",
+            flow=end.flow,
+            sink=end.name,
+            bytes=end.size,
+            expected=expected,
+        )
     if not spool.is_empty:
         packed = store.read_block(end.flow, end.name, spool.first)
         try:

@@ -109,6 +109,22 @@ def test_an_import_asks_before_it_takes_over(stopped: Path, tmp_path: Path) -> N
     assert ended.returncode == 3 and b"is there already" in ended.stderr
 
 
+def test_of_two_imports_of_one_export_the_second_is_heard_of(tmp_path: Path) -> None:
+    """It writes to the places that the first has written to; nobody else could notice."""
+    prepare(tmp_path)
+    append(tmp_path, 0, COUNT)
+    run_until(tmp_path, COUNT)
+    assert run(tmp_path, "export", "file", "--data", "data").returncode == 0
+    for data in ("one", "two"):
+        ended = run(tmp_path, "import", "file", "--data", data, "--takeover")
+        assert ended.returncode == 0, ended.stderr
+    append(tmp_path, COUNT, 2 * COUNT)
+    words = "a file is longer than what this state has written to it"
+    for data, is_heard in (("one", False), ("two", True)):
+        flow = run_until(tmp_path, 2 * COUNT, data=data)
+        assert any(words in line for line in flow.log) == is_heard, flow.log
+
+
 def test_a_damaged_export_changes_nothing(stopped: Path, tmp_path: Path) -> None:
     file = tmp_path / "file"
     assert run(stopped, "export", str(file), "--data", "data").returncode == 0
