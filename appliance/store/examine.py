@@ -20,7 +20,7 @@ from appliance.store.entries import FlowEntry, refuse_other
 from appliance.store.environment import DATA, Reading, reading_only, structure_faults
 from appliance.store.failures import Damage, StoreRefused
 from appliance.store.folder import Ownership, check_access, is_store, read_stamp
-from appliance.store.pages import meta_faults, salvage
+from appliance.store.pages import page_faults, salvage
 from appliance.store.scan import Scan, scan
 from appliance.store.shards import live_rows, read_pieces
 from appliance.store.spool import SpoolInfo, read_spool_block
@@ -85,7 +85,7 @@ def examine(folder: Path) -> Examined:
 @contextmanager
 def _reading(folder: Path, damage: list[Damage]) -> Iterator[Reading]:
     """The values of the store, from the engine where it can be trusted with the file."""
-    faults = structure_faults(folder) or meta_faults(folder)
+    faults = structure_faults(folder) or page_faults(folder)
     if not faults:
         with reading_only(folder) as reading:
             yield reading

@@ -30,7 +30,7 @@ from appliance.store.folder import (
     set_aside,
     write_stamp,
 )
-from appliance.store.pages import meta_faults, salvage
+from appliance.store.pages import page_faults, salvage
 from appliance.store.repair import repair
 from appliance.store.scan import scan
 
@@ -60,7 +60,7 @@ def open_folder(folder: Path, identity: str, note: Note) -> Opened:
     try:
         check_access(folder, to_write=True)
         damage = _check_stamp(folder, identity)
-        faults = structure_faults(folder) or meta_faults(folder)
+        faults = structure_faults(folder) or page_faults(folder)
         if faults:
             owner, lost = _rebuild(folder, owner, identity, faults, note)
             damage += lost

@@ -13,10 +13,11 @@ the structures in the engine's source, mdb.c.
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from msgspec import Struct
 
@@ -33,6 +34,7 @@ _BRANCH, _LEAF, _OVERFLOW, _META_FLAG = 1, 2, 4, 8
 _BIG_DATA = 1
 _NO_PAGE = (1 << 64) - 1
 _DEPTH_MAX = 32
+_KEY_MAX_BYTES = 511
 _PAGE_SIZES = (4096, 8192, 16384, 32768)
 
 
@@ -55,17 +57,19 @@ class Salvage(Struct, frozen=True):
     is_newest: bool
 
 
-def meta_faults(folder: Path) -> list[str]:
-    """What is wrong with the two first pages beside their form: transactions take turns between
-    them, so their numbers follow one another."""
+def page_faults(folder: Path) -> list[str]:
+    """What the engine's verifier passes over in a file that it finds sound: the first pages are
+    written in turns, so that their numbers follow one another; and what `_Reader.faults` says."""
     try:
         with _opened(folder) as file:
-            numbers = sorted(meta.transaction for meta in _metas(file))
+            metas = _metas(file)
+            numbers = sorted(meta.transaction for meta in metas)
+            if len(numbers) != 2 or numbers[1] - numbers[0] > 1:
+                return [f"the first pages are of transactions {numbers}, which do not follow"]
+            reader = _Reader(file, max(metas, key=lambda meta: meta.transaction))
+            return list(reader.faults())
     except OSError as error:
         return [str(error)]
-    if len(numbers) == 2 and numbers[1] - numbers[0] <= 1:
-        return []
-    return [f"the first pages are of transactions {numbers}, which do not follow one another"]
 
 
 def salvage(folder: Path) -> Salvage | None:
@@ -170,6 +174,31 @@ class _Reader:
                     for key, value in self._leaf(page):
                         self.values.setdefault(key, value)
 
+    def faults(self) -> Iterator[str]:
+        """What the engine relies on in both trees and its verifier does not look at: nodes fill
+        their page without gap or overlap, and keys lie between those of the branches above."""
+        for root, to_order in ((self.meta.main_root, bytes), (self.meta.free_root, _number)):
+            waiting: list[tuple[int, Any, Any]] = [(root, None, None)] * (root != _NO_PAGE)
+            while waiting:
+                number, low, high = waiting.pop()
+                page = self._page(number)
+                if page is None or not _is_filled(page):
+                    yield f"the nodes of page {number} do not fill it"
+                    continue
+                is_branch = _HEADER.unpack_from(page)[2] == _BRANCH
+                offsets = list(self._nodes(page))
+                keys = [to_order(_key(page, offset)) for offset in offsets]
+                if is_branch:
+                    keys[0] = low  # the first one's is not looked at
+                    pairs = zip(keys, [*keys[1:], high], strict=True)
+                    children = (_child(page, offset) for offset in offsets)
+                    waiting += [(one, *pair) for one, pair in zip(children, pairs, strict=True)]
+                known = [key for key in keys if key is not None]
+                if any(low is not None and key < low for key in known) or any(
+                    high is not None and key >= high for key in known
+                ):
+                    yield f"page {number} has keys that belong elsewhere"
+
     def _read_free(self) -> bool:
         """The list of free pages; False if it is damaged itself."""
         self.is_whole = True
@@ -201,8 +230,7 @@ class _Reader:
             yield from self._leaf(page)
             return
         for offset in self._nodes(page):
-            low, high, top, _ = _NODE.unpack_from(page, offset)
-            yield from self._walk(low | high << 16 | top << 32, depth + 1)
+            yield from self._walk(_child(page, offset), depth + 1)
 
     def _nodes(self, page: bytes) -> Iterator[int]:
         """Where the nodes of a page begin."""
@@ -225,17 +253,52 @@ class _Reader:
             value = page[start : start + size]
             if flags == _BIG_DATA:
                 value = self._overflow(page[start : start + 8], size)
-            if len(value) == size and start <= self._page_bytes:
+            if len(value) == size and 0 < len(key) == key_size <= _KEY_MAX_BYTES:
                 yield key, value
             else:
                 self.is_whole = False
 
     def _overflow(self, number: bytes, size: int) -> bytes:
         """A value on pages of its own; empty if they are not what they should be."""
-        first = int.from_bytes(number, "little" if struct.pack("=H", 1)[0] else "big")
+        first = _number(number)
         count = (_HEADER.size - 1 + size) // self._page_bytes + 1
         data = self._page(first, count)
         if data is None or _HEADER.unpack_from(data)[2] != _OVERFLOW:
             return b""
         self._seen.update(range(first, first + count))
         return data[_HEADER.size : _HEADER.size + size]
+
+
+def _number(data: bytes) -> int:
+    """A number as the engine writes it: in the order of this machine."""
+    return int.from_bytes(data, sys.byteorder)
+
+
+def _child(page: bytes, offset: int) -> int:
+    """The page that a node of a branch leads to."""
+    low, high, top, _ = _NODE.unpack_from(page, offset)
+    return int(low | high << 16 | top << 32)
+
+
+def _key(page: bytes, offset: int) -> bytes:
+    size = _NODE.unpack_from(page, offset)[3]
+    return page[offset + _NODE.size : offset + _NODE.size + size]
+
+
+def _is_filled(page: bytes) -> bool:
+    """Whether a page's nodes, each of an even number of bytes, lie one behind the other from where
+    the page says that they begin to its end."""
+    _, _, flags, lower, upper = _HEADER.unpack_from(page)
+    places = struct.unpack_from(f"={(lower - _HEADER.size) // 2}H", page, _HEADER.size)
+    end = upper
+    for place in sorted(places):
+        if place != end or place + _NODE.size > len(page):
+            return False
+        low, high, kind, key_size = _NODE.unpack_from(page, place)
+        size = _NODE.size + key_size
+        if flags == _LEAF:
+            if kind not in (0, _BIG_DATA):
+                return False
+            size += 8 if kind == _BIG_DATA else low | high << 16
+        end = place + size + size % 2
+    return bool(end == len(page))

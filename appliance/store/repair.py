@@ -26,6 +26,7 @@ from appliance.store.values import (
     SPOOL,
     base_prefix,
     delta_prefix,
+    is_block_key,
     with_checksum,
 )
 
@@ -124,7 +125,7 @@ def _clean(environment: Environment, found: Scan) -> None:
         for prefix in found.stale:
             delete_all(writing, prefix)
         for key in found.bad:
-            if key[:1] in (FIRST_COPY, SECOND_COPY):
+            if key[:1] in (FIRST_COPY, SECOND_COPY) or not is_block_key(key):
                 writing.delete(key)
         for key, size in found.holes.items():
             if key[:-4] in held:

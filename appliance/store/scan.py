@@ -32,6 +32,7 @@ from appliance.store.values import (
     block_count,
     block_key,
     delta_prefix,
+    is_block_key,
     key_prefix,
     name_id,
     without_checksum,
@@ -196,6 +197,9 @@ def _segments(reading: Reading, kind: bytes, found: Scan) -> Iterator[Found]:
     current: Found | None = None
     payloads: dict[int, memoryview] = {}
     for key, value in values(reading, kind):
+        if not is_block_key(key):
+            found.bad.append(key)
+            continue
         prefix, number = key_prefix(key)
         if current is None or current.prefix != prefix:
             if current is not None:

@@ -91,6 +91,12 @@ def key_prefix(key: bytes) -> tuple[bytes, int]:
     return key[:-4], int.from_bytes(key[-4:], "big")
 
 
+def is_block_key(key: bytes) -> bool:
+    """Whether a key of a base or a delta is as long as those are. A shorter one would be the
+    beginning of others."""
+    return len(key) == (14 if key[:1] == BASE else 13)
+
+
 def block_bytes(length: int) -> int:
     """The size of all blocks but the last of data of that length."""
     return SMALL_BLOCK_BYTES if length < LARGE_BYTES else BLOCK_BYTES
