@@ -28,6 +28,7 @@ from appliance.limits import (
 )
 from appliance.logs import Logger
 from appliance.plan.logical import Spool as Bounds
+from appliance.store import StoreFailed
 from appliance.worker.attempts import Attempts
 from appliance.worker.block import Block, BlockDamaged
 from appliance.worker.opening import OpenEnd
@@ -112,16 +113,26 @@ class SenderThread(threading.Thread):
         return now_s - made_s if now_s and made_s and not self._spool.is_empty else None
 
     def run(self) -> None:
+        try:
+            self._serve()
+        except StoreFailed:
+            # The committer has said why, and the worker ends: the next run sends what is left.
+            self._leaving.set()
+        self._attempts.end()
+        self.done.set()
+        self._ended()
+
+    def _serve(self) -> None:
+        """Until all is done or it is to leave. StoreFailed: there is nothing to send any more."""
         while not self._leaving.is_set():
             try:
                 self._make_ready()
                 if self._step():
                     break
+            except StoreFailed:
+                raise
             except (Exception, SystemExit) as error:  # sys.exit() would end the thread unsaid
                 self._failed(error)
-        self._attempts.end()
-        self.done.set()
-        self._ended()
 
     # ---- one step ----
 

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from appliance.client import Client
 from crash.images import build_shim
-from integration.processes import READINGS, WINDOW_ONE, eventually, running, status_of, windows
+from integration.processes import (
+    PATIENCE_S,
+    READINGS,
+    WINDOW_ONE,
+    eventually,
+    running,
+    status_of,
+    windows,
+)  # fmt: skip
+from unit.ports import free_port
 
 DAY_S = 86_400
 
@@ -78,3 +90,73 @@ def test_windows_by_arrival_do_not_jump(tmp_path: Path, mark: Path) -> None:
         assert after["window_end"] < 3 * DAY_S * 1_000_000, "its labels are those of the start"
         assert flow.stop() == 0
     assert not (tmp_path / "late.jsonl").read_text()
+
+
+#: Results that wait for somebody who is away, at most for an hour; ids that count for a minute; a
+#: source that is left out after a silent hour.
+WAITING = """
+version = 1
+name = "waiting"
+[settings]
+commit_every = "20ms"
+[source.taken]
+acknowledged_tcp = {{ listen = "127.0.0.1:{taken}" }}
+id = "id"
+id_within = "1m"
+time = {{ field = "ts", unit = "ms", idle = "1h" }}
+[step.windows]
+window = {{ tumbling = "1s" }}
+aggregate = {{ n = "count()" }}
+[sink.windows]
+file = {{ path = "windows.jsonl" }}
+[sink.up]
+from = "taken"
+tcp = {{ connect = "127.0.0.1:{up}" }}
+delivery = "at_least_once"
+spool = {{ max_age = "1h" }}
+"""
+
+
+def test_no_result_ages_no_id_is_forgotten_and_nothing_is_idle_by_a_jump(
+    tmp_path: Path, mark: Path
+) -> None:
+    """Fifty years pass in a moment: what waits was not committed fifty years ago, what was seen is
+    still known, and nobody was silent for so long. Waits and back-off are not shorter either: the
+    client keeps its connection, and its sink is tried until somebody is there."""
+    taken, up = free_port(), free_port()
+    (tmp_path / "flow.toml").write_text(WAITING.format(taken=taken, up=up))
+
+    def message(n: int) -> bytes:
+        return b'{"id":%d,"ts":%d}' % (n, 1_700_000_000_000 + n)
+
+    def sink() -> dict[str, Any]:
+        found = next(s for s in status_of(tmp_path)["flows"][0]["sinks"] if s["name"] == "up")
+        assert isinstance(found, dict)
+        return found
+
+    with (
+        running(tmp_path, "run", "flow.toml") as flow,
+        Client(f"127.0.0.1:{taken}", "press") as client,
+    ):
+        for n in range(5):
+            client.send(message(n))
+        client.flush(PATIENCE_S)
+        eventually(lambda: sink()["spool"]["blocks"] > 0, "results wait")
+        assert sink()["spool"]["age_s"] is None, "nobody knows since when"
+        mark.touch()
+        flow.wait_for("the clock is set")
+        for n in (3, 4, 5):  # two of them again
+            client.send(message(n))
+        client.flush(PATIENCE_S)
+        assert client.trouble == ""
+        source = status_of(tmp_path)["flows"][0]["sources"][0]
+        assert (source["records"], source["repeated"], source["future"]) == (8, 2, 0), source
+        assert sink()["spool"]["dropped"] == 0
+        with socket.create_server(("127.0.0.1", up)) as server:
+            server.settimeout(PATIENCE_S)
+            connection, _ = server.accept()
+            with connection, connection.makefile("rb") as lines:
+                found = [json.loads(lines.readline())["id"] for _ in range(6)]
+        assert found == [0, 1, 2, 3, 4, 5]
+        assert not (tmp_path / "windows.jsonl").read_text(), "no window was closed by the jump"
+        assert flow.stop() == 0

@@ -17,6 +17,7 @@ from appliance import clock
 from appliance.connect import Batch, Later, Resume
 from appliance.logs import Logger
 from appliance.plan.logical import Spool as Bounds
+from appliance.store import StoreFailed
 from appliance.worker.block import Block, number
 from appliance.worker.opening import OpenEnd
 from appliance.worker.senders import SenderThread
@@ -213,3 +214,21 @@ def test_what_is_too_old_goes_also_while_the_sink_is_away() -> None:
     run(spool, Scripted(receiver, ()), bounds, to_the_end=True)
     assert receiver.applied == [b"0:3", b"0:4"]
     assert receiver.lost == {0: {1, 2}}
+
+
+def test_a_store_that_failed_is_no_failure_of_the_sink() -> None:
+    """Whoever commits says it and ends the worker; the sender leaves without a word of its own, and
+    keeps what is left for the next run, whether it was sending or its sink was away."""
+    disk, following = Disk(), dict[int, int]()
+    for _ in range(3):
+        disk.append(packed(b"\0", following))
+    for script in ((), ("fail", "fail")):
+
+        def refuse(flow: str, sink: str, seq: int) -> bytes | None:
+            raise StoreFailed("the disk refused a write")
+
+        failed = Disk(dict(disk.blocks), next=disk.next)
+        failed.read_block = refuse  # type: ignore[method-assign]
+        spool = failed.spool(Bounds())
+        run(spool, Scripted(Receiver(), script), Bounds(), to_the_end=False)
+        assert spool.count == 3
