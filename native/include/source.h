@@ -55,6 +55,7 @@ typedef struct partition {
     struct source *source;
     char *name;
     uint32_t name_size;
+    bool name_is_text; /* a file's may be any bytes */
     int fd;
     char *data; /* start … end is unread; DECODE_SLACK readable bytes behind capacity */
     size_t start, end, capacity;

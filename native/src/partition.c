@@ -16,6 +16,7 @@ partition_t *partition_make (source_t *source, const char *name, uint32_t name_s
         memcpy (self->name, name, name_size);
     self->source = source;
     self->name_size = name_size;
+    self->name_is_text = utf8_valid (self->name, name_size);
     self->shard = key_shard (hash_bytes (self->name, name_size));
     self->fd = -1;
     self->read_size = READ_MIN;
@@ -63,6 +64,7 @@ bool partition_name (partition_t *self, const char *name, uint32_t name_size) {
     free (self->name);
     self->name = copy;
     self->name_size = name_size;
+    self->name_is_text = utf8_valid (self->name, name_size);
     self->shard = key_shard (hash_bytes (self->name, self->name_size));
     capture_t *capture = capture_of (self->source->flow);
     if (unlikely (capture))
