@@ -12,7 +12,9 @@ from functools import partial
 from typing import Any, TypeVar
 
 import msgpack
+import msgspec
 from msgspec import Struct
+from msgspec.structs import astuple
 
 from appliance.errors import BettongError
 from appliance.limits import CUT_MAX_BYTES, CUT_PART_MAX_COUNT, SHARD_COUNT
@@ -28,7 +30,7 @@ KINDS = ("window", "global", "running", "python", "seen")
 _Part = TypeVar("_Part")
 
 
-class SourceCut(Struct, frozen=True):
+class SourceCut(Struct, frozen=True, array_like=True):
     """How far a source's event time has got. Times are microseconds; the smallest int64: none."""
 
     index: int
@@ -38,7 +40,7 @@ class SourceCut(Struct, frozen=True):
     idle: bool  # all its partitions were: its watermark moves with the clock
 
 
-class PartitionCut(Struct, frozen=True):
+class PartitionCut(Struct, frozen=True, array_like=True):
     """How far a partition has been read: an int where the lane reads the source itself, else bytes
     as the connector gave them.
     """
@@ -60,7 +62,7 @@ class PartitionCut(Struct, frozen=True):
         return bool(self.flags & ENDED)
 
 
-class StepCut(Struct, frozen=True):
+class StepCut(Struct, frozen=True, array_like=True):
     """How far a step that watches event time has closed, by its operator."""
 
     op: int
@@ -89,7 +91,7 @@ class SinkCut(Struct, frozen=True):
     offset: int  # of a file: where the block belongs
 
 
-class SinkRestore(Struct, frozen=True):
+class SinkRestore(Struct, frozen=True, array_like=True):
     """What an immediate sink goes on with. `offset` None: where the sink is opened."""
 
     index: int
@@ -135,17 +137,16 @@ class FlowPositions(Struct, frozen=True):
         """As `unpack_positions` and the lane read it."""
         document = {
             "now": self.now_us,
-            "sources": [
-                [one.index, one.watermark_us, one.left_time_us, one.ended, one.idle]
-                for one in self.sources
-            ],
-            "partitions": [_partition_items(one) for one in self.partitions],
-            "steps": [[one.op, one.watermark_us] for one in self.steps],
-            "sinks": [[one.index, one.pending, one.started, one.offset] for one in self.sinks],
+            "sources": self.sources,
+            "partitions": self.partitions,
+            "steps": self.steps,
+            "sinks": self.sinks,
         }
-        packed = msgpack.packb(document, use_bin_type=True)
-        assert isinstance(packed, bytes)
-        return packed
+        try:
+            return msgspec.msgpack.encode(document)
+        except UnicodeEncodeError:  # a file's name may be any bytes
+            named = [_with_any_name(one) for one in self.partitions]
+            return msgspec.msgpack.encode(document | {"partitions": named})
 
 
 def unpack_cut(blocks: bytes | memoryview) -> tuple[FlowCut, ...]:
@@ -176,7 +177,7 @@ def unpack_positions(packed: bytes) -> FlowPositions:
         return FlowPositions(
             _int(flow["now"]),
             _all(flow, "sources", _source),
-            _all(flow, "partitions", _partition),
+            _partitions(flow["partitions"]),
             _all(flow, "steps", _step),
             _all(flow, "sinks", _sink_restore),
         )
@@ -228,7 +229,7 @@ def _flow(value: Any, python: Iterable[Section], results: _Results) -> FlowCut:
             _text(flow["flow"]),
             _int(flow["now"]),
             _all(flow, "sources", _source),
-            _all(flow, "partitions", _partition),
+            _partitions(flow["partitions"]),
             _all(flow, "steps", _step),
             (*_all(flow, "states", _section), *python),
             _all(flow, "sinks", partial(_sink, results)),
@@ -242,41 +243,28 @@ def _source(value: Any) -> SourceCut:
     return SourceCut(_int(index), _int(watermark), _int(left), _bool(ended), _bool(idle))
 
 
-def _partition(value: Any) -> PartitionCut:
-    items = _items(value, 10, "a partition")
-    source, name, position, unfinished, largest, watermark, flags, frame, format_, identity = items
-    read, scanned, skipping, skipped = _items(frame, 4, "a frame's state")
-    return PartitionCut(
-        _int(source),
-        _text(name),
-        position if isinstance(position, bytes) else _int(position),
-        _bytes(unfinished),
-        _int(largest),
-        _int(watermark),
-        _int(flags),
-        (_int(read), _int(scanned), _bool(skipping), _int(skipped)),
-        _bytes(format_),
-        _bytes(identity),
-    )
-
-
-def _partition_items(one: PartitionCut) -> list[Any]:
+def _partitions(value: Any) -> tuple[PartitionCut, ...]:
+    """There may be ten thousand of them in each cut, so they are not taken apart here."""
+    items = _list(value, "partitions")
+    for at, item in enumerate(items):
+        if len(_list(item, "a partition")) != len(PartitionCut.__struct_fields__):
+            raise ValueError(f"a partition has {len(item)} items")
+        if isinstance(item[1], bytes):
+            items[at] = [item[0], _text(item[1]), *item[2:]]
     try:
-        name: str | bytes = one.name.encode().decode()
-    except UnicodeEncodeError:  # a file's name may be any bytes
-        name = one.name.encode("utf-8", "surrogateescape")
-    return [
-        one.source,
-        name,
-        one.position,
-        one.unfinished,
-        one.max_time_us,
-        one.watermark_us,
-        one.flags,
-        list(one.frame),
-        one.format,
-        one.identity,
-    ]
+        return msgspec.convert(items, tuple[PartitionCut, ...])
+    except msgspec.ValidationError as error:
+        raise ValueError(f"a partition: {error}") from error
+
+
+def _with_any_name(one: PartitionCut) -> list[Any]:
+    """As it is packed, the name as bytes if it is no text."""
+    items = list(astuple(one))
+    try:
+        one.name.encode()
+    except UnicodeEncodeError:
+        items[1] = one.name.encode("utf-8", "surrogateescape")
+    return items
 
 
 def _step(value: Any) -> StepCut:

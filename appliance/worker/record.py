@@ -7,6 +7,7 @@ the flow may have been changed before it is read again.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,13 +17,23 @@ from msgspec.structs import replace
 
 from appliance.errors import BettongError
 from appliance.formats import RECORD
-from appliance.limits import CUT_MAX_BYTES, CUT_PART_MAX_COUNT, SHARD_COUNT
+from appliance.limits import (
+    CUT_MAX_BYTES,
+    CUT_PART_MAX_COUNT,
+    POSITIONS_DEFLATE_MAX_BYTES,
+    POSITIONS_DEFLATE_MIN_BYTES,
+    SHARD_COUNT,
+)
 from appliance.worker.cut_form import FlowPositions, unpack_positions
 
 STREAM_BYTES = 16
 
 #: No number, epoch or place of a record reaches this.
 NUMBER_MAX = 1 << 62
+
+
+#: The first byte of a zlib stream; a map of positions begins with 0x85.
+_DEFLATED = b"\x78"
 
 
 class RecordUnreadable(ValueError):
@@ -95,7 +106,7 @@ class FlowRecord(Struct):
             "signatures": self.signatures,
             "sources": self.names.sources,
             "steps": self.names.steps,
-            "positions": b"" if self.positions is None else self.positions.pack(),
+            "positions": b"" if self.positions is None else _deflated(self.positions.pack()),
             "sinks": sinks,
         }
         packed = msgpack.packb(document, use_bin_type=True)
@@ -125,7 +136,7 @@ class FlowRecord(Struct):
                 _bounded(found["epoch"], 0, "epoch"),
                 dict(found["signatures"]),
                 names,
-                _within(names, unpack_positions(positions)) if positions else None,
+                _within(names, unpack_positions(_inflated(positions))) if positions else None,
                 {name: _sink(*values) for name, values in found["sinks"].items()},
             )
         except RecordUnreadable:
@@ -182,6 +193,26 @@ class FlowRecord(Struct):
         if self.positions is not None:
             kept = (one for one in self.positions.steps if self.names.steps[one.op] != name)
             self.positions = replace(self.positions, steps=tuple(kept))
+
+
+def _deflated(positions: bytes) -> bytes:
+    if POSITIONS_DEFLATE_MIN_BYTES <= len(positions) <= POSITIONS_DEFLATE_MAX_BYTES:
+        return zlib.compress(positions, 1)
+    return positions
+
+
+def _inflated(positions: bytes) -> bytes:
+    """What was deflated begins with another byte than a map."""
+    if positions[:1] != _DEFLATED:
+        return positions
+    inflater = zlib.decompressobj()
+    try:
+        found = inflater.decompress(positions, POSITIONS_DEFLATE_MAX_BYTES)
+    except zlib.error as error:
+        raise ValueError(f"its positions cannot be inflated: {error}") from error
+    if not inflater.eof or inflater.unused_data:
+        raise ValueError("its positions do not end where they should")
+    return found
 
 
 def _within(names: Names, positions: FlowPositions) -> FlowPositions:
