@@ -338,8 +338,8 @@ CUT_LARGE_BYTES = 4 << 20
 CUT_MAX_BYTES = 1 << 30
 
 #: Positions of so many bytes are deflated: those of thousands of partitions, which are in each cut,
-#: become a tenth. Fewer are not worth a call; more stay as they are, so that what comes of a damaged
-#: record is bounded.
+#: become a tenth. Fewer are not worth a call; more stay as they are, so that what comes of a
+#: damaged record is bounded.
 POSITIONS_DEFLATE_MIN_BYTES = 4 << 10
 POSITIONS_DEFLATE_MAX_BYTES = 64 << 20
 

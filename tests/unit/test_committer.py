@@ -14,7 +14,7 @@ from appliance.logs import Logger
 from appliance.store import Commit, CommitResult, DiskFull, Store, StoreFailed
 from appliance.worker.committer import Budget, Committer
 
-EMPTY = msgpack.packb([]) + msgpack.packb([])  # a cut of no flow at all
+EMPTY = bytes(8) + 2 * msgpack.packb([])  # a cut of no flow at all: no results, no sections
 PATIENCE_S = 10.0
 
 
