@@ -9,6 +9,7 @@ import mmap
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,8 +20,8 @@ from integration.processes import PATIENCE_S, Running, eventually, running, work
 
 HOUR_S, STEP_S = 3600, 5
 
-#: Far more than a socket takes whose peer does not read; and than a spool here.
-TCP_LINES, SPOOL_LINES = 240_000, 8_000
+#: Far more than a socket takes whose peer does not read, and than a spool and a lane hold here.
+COUNT, HELD_MAX_BYTES = 240_000, 8 << 20
 LINE = "{:08d} " + "x" * 90 + "\n"
 
 FLOW = """
@@ -36,12 +37,18 @@ format = "text"
 format = {{ text = "{{line}}" }}
 """
 
-SPOOLED = """connector = {{ path = "sinks.py:{cls}" }}
+PYTHON = 'connector = {{ path = "sinks.py:{cls}" }}'
+SPOOLED = (
+    f"{PYTHON}\n"
+    + """
 delivery = "at_least_once"
-spool = {{ max_bytes = "64KiB" }}"""
+spool = {{ max_bytes = "64KiB" }}
+"""
+)
 
 SINKS = """
 from pathlib import Path
+from typing import Any
 from appliance.connect import Later, sink
 
 HERE = Path(__file__).parent
@@ -66,15 +73,26 @@ class SaysLater(Writes):
                 tries.write(b".")
             raise Later("not now")
 
-@sink("blocks")
-class Blocks(Writes):
+class Waits(Writes):
     waited = False
 
     def wait(self):
         if not self.waited:
-            (HERE / "pipe").read_bytes()  # nobody writes for long
+            (HERE / f"{type(self).__name__}.pipe").read_bytes()  # nobody writes for long
         self.waited = True
+
+@sink("blocks")
+class Blocks(Waits):
+    pass
+
+@sink("blocks_at_once")
+class BlocksAtOnce(Waits):
+    pass
 """
+
+
+#: The flows whose sinks stall.
+STALLED = ("tcp", "later", "blocks", "at_once")
 
 
 class Clock:
@@ -95,24 +113,33 @@ class Clock:
 
 
 class Site:
-    """A worker of four flows, three of which have a sink that stalls."""
+    """A worker of flows whose sinks stall, and of one that is as ever."""
 
     def __init__(self, folder: Path, flow: Running) -> None:
         self.folder, self.flow = folder, flow
         self.beats = 0
 
+    def status(self) -> dict[str, Any]:
+        found = ask_status(self.folder / "data")
+        assert found is not None
+        return found
+
     def paused(self) -> dict[str, bool]:
         """The flows whose sources wait."""
-        status = ask_status(self.folder / "data")
-        assert status is not None
-        return {flow["name"]: bool(flow["sources"][0]["paused"]) for flow in status["flows"]}
+        flows = self.status()["flows"]
+        return {flow["name"]: bool(flow["sources"][0]["paused"]) for flow in flows}
+
+    def spools(self) -> list[int]:
+        """How many bytes wait for the sinks that are written to after a cut."""
+        flows = {flow["name"]: flow for flow in self.status()["flows"]}
+        return [flows[name]["sinks"][0]["spool"]["bytes"] for name in ("later", "blocks")]
 
     def beat(self) -> None:
         """Something goes all the way through the flow that is not stalled."""
         with (self.folder / "beside.in").open("a") as out:
             out.write(LINE.format(self.beats))
         self.beats += 1
-        size = self.beats * len(LINE.format(0))
+        size = lines_bytes(self.beats)
         path = self.folder / "beside.out"
         eventually(lambda: path.exists() and path.stat().st_size == size, f"beat {self.beats}")
 
@@ -125,22 +152,27 @@ class Site:
 
 def write_flows(folder: Path, port: int) -> None:
     sinks: dict[str, tuple[str, str]] = {
-        "tcp": ("many.in", f'tcp = {{ connect = "127.0.0.1:{port}" }}'),
-        "later": ("few.in", SPOOLED.format(cls="SaysLater")),
-        "blocks": ("few.in", SPOOLED.format(cls="Blocks")),
+        "tcp": ("lines.in", f'tcp = {{ connect = "127.0.0.1:{port}" }}'),
+        "later": ("lines.in", SPOOLED.format(cls="SaysLater")),
+        "blocks": ("lines.in", SPOOLED.format(cls="Blocks")),
+        "at_once": ("lines.in", PYTHON.format(cls="BlocksAtOnce")),
         "beside": ("beside.in", 'file = { path = "beside.out" }'),
     }
     for name, (path, sink) in sinks.items():
         (folder / f"{name}.toml").write_text(FLOW.format(name=name, path=path, sink=sink))
     (folder / "sinks.py").write_text(SINKS)
-    (folder / "many.in").write_text(lines(TCP_LINES))
-    (folder / "few.in").write_text(lines(SPOOL_LINES))
+    (folder / "lines.in").write_text(lines(COUNT))
     (folder / "beside.in").touch()
-    os.mkfifo(folder / "pipe")
+    for name in ("Blocks", "BlocksAtOnce"):
+        os.mkfifo(folder / f"{name}.pipe")
 
 
 def lines(count: int) -> str:
     return "".join(LINE.format(number) for number in range(count))
+
+
+def lines_bytes(count: int) -> int:
+    return count * len(LINE.format(0))
 
 
 def receive(connection: socket.socket, size: int) -> bytes:
@@ -161,44 +193,49 @@ def test_sinks_that_stall_for_an_hour(tmp_path: Path, monkeypatch: pytest.Monkey
         server.listen()
         server.settimeout(PATIENCE_S)
         write_flows(tmp_path, server.getsockname()[1])
-        words = ("tcp.toml", "later.toml", "blocks.toml", "beside.toml", "--data", "data")
-        with running(tmp_path, "run", *words) as flow, server.accept()[0] as peer:
+        flows = [f"{name}.toml" for name in STALLED] + ["beside.toml"]
+        with running(tmp_path, "run", *flows, "--data", "data") as flow, server.accept()[0] as peer:
             peer.settimeout(PATIENCE_S)
             stalled(Site(tmp_path, flow), clock)
-            assert receive(peer, TCP_LINES * len(LINE.format(0))) == lines(TCP_LINES).encode()
+            assert receive(peer, lines_bytes(COUNT)) == lines(COUNT).encode()
             assert flow.stop() == 0
     clock.close()
 
 
 def stalled(site: Site, clock: Clock) -> None:
     folder, flow = site.folder, site.flow
-    flow.wait_for(" running ", count=4)
-    waiting = {"tcp": True, "later": True, "blocks": True, "beside": False}
+    flow.wait_for(" running ", count=len(STALLED) + 1)
+    waiting = dict.fromkeys(STALLED, True) | {"beside": False}
     eventually(lambda: site.paused() == waiting, "the sources of all that stall wait")
-    worker, said, memory = worker_pid(flow), len(flow.log), []
+    worker, said, memory, spools = worker_pid(flow), len(flow.log), [], []
     for _ in range(HOUR_S // STEP_S):
         clock.advance(STEP_S)
         site.beat()
         if site.beats % (300 // STEP_S) == 0:
             assert site.paused() == waiting
+            spools.append(site.spools())
             memory.append(site.own_memory_bytes())
     tries = (folder / "tries").stat().st_size
-    print(f"memory of the hour: {memory}; {tries} tries")
+    print(f"memory of the hour: {memory}; {tries} tries; in spools: {spools[0]}")
+    assert all(64 << 10 < size < HELD_MAX_BYTES for size in spools[0])
+    assert spools == [spools[0]] * len(spools)
     assert max(memory) - memory[0] < 6 << 20
     assert HOUR_S / SINK_RETRY_MAX_S < tries < 3 * HOUR_S / SINK_RETRY_MAX_S
+    assert site.status()["uptime_s"] > HOUR_S
     assert worker_pid(flow) == worker, "nobody took it for one that hangs"
     assert not [line for line in flow.log[said:] if " INFO " not in line]
 
     (folder / "go").touch()
-    (folder / "pipe").write_bytes(b"go")
-    wanted = lines(SPOOL_LINES).encode()
-    for name in ("SaysLater", "Blocks"):
-        path = folder / f"{name}.txt"
+    text = lines(COUNT).encode()
+    for name in ("SaysLater", "Blocks", "BlocksAtOnce"):
+        pipe, path = folder / f"{name}.pipe", folder / f"{name}.txt"
+        if pipe.exists():
+            pipe.write_bytes(b"go")
 
         def is_there(path: Path = path) -> bool:
             clock.advance(1)
-            return path.exists() and path.stat().st_size >= len(wanted)
+            return path.exists() and path.stat().st_size >= len(text)
 
         eventually(is_there, f"{path} is whole")
-        assert path.read_bytes() == wanted
+        assert path.read_bytes() == text
     assert (folder / "beside.out").read_text() == lines(site.beats)
