@@ -219,7 +219,7 @@ def stalled(site: Site, clock: Clock) -> None:
     print(f"memory of the hour: {memory}; {tries} tries; in spools: {spools[0]}")
     assert all(64 << 10 < size < HELD_MAX_BYTES for size in spools[0])
     assert spools == [spools[0]] * len(spools)
-    assert max(memory) - memory[0] < 6 << 20
+    assert max(memory) - memory[0] < 12 << 20
     assert HOUR_S / SINK_RETRY_MAX_S < tries < 3 * HOUR_S / SINK_RETRY_MAX_S
     assert site.status()["uptime_s"] > HOUR_S
     assert worker_pid(flow) == worker, "nobody took it for one that hangs"
