@@ -10,7 +10,6 @@ One environment, one process: the folder is locked before (`folder.py`).
 from __future__ import annotations
 
 import errno
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ import lmdb.verify
 from appliance import points
 from appliance.limits import STORE_MAP_FIRST_BYTES, STORE_READER_MAX_COUNT
 from appliance.store.failures import DiskFull, StoreFailed
+from appliance.store.reserve import Reserve, free_bytes
 
 DATA, LOCK = "data.mdb", "lock.mdb"
 PAGE_BYTES = 4096
@@ -87,12 +87,6 @@ def reserve_lock_file(folder: Path) -> None:
         file.write(bytes(LOCK_BYTES))
 
 
-def free_bytes(folder: Path) -> int:
-    """The room that is left on the folder's disk."""
-    status = os.statvfs(folder)
-    return status.f_bavail * status.f_frsize
-
-
 class Environment:
     """An open environment whose structure was found sound."""
 
@@ -101,6 +95,7 @@ class Environment:
         self._folder = folder
         self._gate = threading.Lock()
         self._failed = ""
+        self.reserve = Reserve(folder)
         try:
             reserve_lock_file(folder)
             size = (folder / DATA).stat().st_size if (folder / DATA).exists() else 0
@@ -147,12 +142,27 @@ class Environment:
             except lmdb.Error as error:
                 raise ValueError(f"the file is damaged: {error}") from error
 
-    def write(self, work: Callable[[Writing], Result], payload_bytes: int) -> Result:
+    def write(
+        self, work: Callable[[Writing], Result], payload_bytes: int, *, of_reserve: bool = False
+    ) -> Result:
         """Run `work` in a write transaction and commit it. It is run again when the map had to
-        grow, so it must not change anything but the transaction.
+        grow, so it must not change anything but the transaction. `of_reserve`: it makes room, or
+        writes very little: on a full disk it gets the reserve.
 
         DiskFull: nothing was committed and the store is good. StoreFailed: the process must end.
         """
+        try:
+            return self._write(work, payload_bytes)
+        except DiskFull:
+            if not of_reserve or not self.reserve.bytes:
+                raise
+        try:
+            with self.reserve.lent():
+                return self._write(work, payload_bytes)
+        except OSError as error:
+            raise self._failure(error, 0) from error
+
+    def _write(self, work: Callable[[Writing], Result], payload_bytes: int) -> Result:
         if self._failed:
             raise StoreFailed(self._failed)
         while True:

@@ -3,6 +3,7 @@
 FORMAT        one line of text: the format's version and the name of the worker
 data.mdb      the environment
 lock.mdb      its readers
+reserve       blocks of the disk for what makes room
 quarantine/   what was found damaged
 """
 
@@ -28,9 +29,10 @@ from appliance.limits import (
 )
 from appliance.store.environment import DATA, LOCK
 from appliance.store.failures import DiskFull, StoreFailed, StoreRefused
+from appliance.store.reserve import RESERVE
 
 STAMP, QUARANTINE = "FORMAT", "quarantine"
-OURS = {STAMP, DATA, LOCK, QUARANTINE}
+OURS = {STAMP, DATA, LOCK, RESERVE, QUARANTINE}
 
 _STAMP = re.compile(r"bettong-store (\d+) (.*)\n", re.ASCII)
 

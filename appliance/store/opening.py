@@ -66,6 +66,7 @@ def open_folder(folder: Path, identity: str, note: Note) -> Opened:
             damage += lost
         environment = Environment(folder)
         try:
+            environment.reserve.claim()
             contents = _read(folder, environment, identity, damage, note)
         except BaseException:
             environment.close()

@@ -78,7 +78,7 @@ def _empty(
         draft.finish()
         return draft
 
-    found.entries = environment.write(write, len(merge.data)).entries
+    found.entries = environment.write(write, len(merge.data), of_reserve=True).entries
     index.apply_merge(shard, merge.base, cut)
     files = [
         quarantine.keep(f"rows-{entry.name}-{step}-{number}-{cut}", b"".join(rows))
@@ -135,7 +135,7 @@ def _clean(environment: Environment, found: Scan) -> None:
         draft.finish()
         return draft
 
-    draft = environment.write(write, 0)
+    draft = environment.write(write, 0, of_reserve=True)
     found.head, found.entries = draft.head, draft.entries
     for cut in unneeded:
         index.drop_delta(cut)

@@ -111,6 +111,9 @@ class Store:
     def commit(self, commit: Commit) -> CommitResult:
         """Write a cut, with the merges that are due, in one transaction; durable on return.
 
+        One without sections and spools, which trims or writes records, has the reserve of a disk
+        that is full. What it frees can be used from the second commit after it on.
+
         DiskFull: nothing was written, and the same commit can be tried again, now or much later.
         StoreFailed: the process must start again from the disk. ValueError: a section whose sizes
         are not those of its rows.
@@ -120,17 +123,21 @@ class Store:
             if points.is_broken("merge-committed") and commit.records and self._is_merge_due():
                 self.commit(Commit(commit.sections))
             plan = CutPlan(self._contents, commit, ())
+            makes_room = not (commit.sections or commit.spools)
             merges = self._plan_merges(plan.segment_bytes)
             if merges:
                 plan = CutPlan(self._contents, commit, merges)
             try:
                 seqs = self._environment.write(plan.write, plan.payload_bytes)
             except DiskFull:
-                if not merges:
+                if not merges and not makes_room:
                     raise
                 # A merge takes room before it gives some back: the cut alone may still fit.
                 plan = CutPlan(self._contents, commit, ())
-                seqs = self._environment.write(plan.write, plan.payload_bytes)
+                seqs = self._environment.write(
+                    plan.write, plan.payload_bytes, of_reserve=makes_room
+                )
+            self._environment.reserve.fill()
             with self._state:
                 written = plan.apply()
                 self._commits += 1
@@ -221,7 +228,7 @@ class Store:
             draft.finish()
             return draft
 
-        draft = self._environment.write(write, 0)
+        draft = self._environment.write(write, 0, of_reserve=True)
         with self._state:
             self._contents.head, self._contents.entries = draft.head, draft.entries
             self._bytes += draft.bytes
@@ -316,6 +323,11 @@ class Store:
         with self._state:
             if len(self._damage) < STORE_DAMAGE_MAX_COUNT:
                 self._damage.append(damage)
+
+    @property
+    def reserve_bytes(self) -> int:
+        """What it holds of the disk for transactions that make room."""
+        return self._environment.reserve.bytes
 
     def stats(self) -> StoreStats:
         """Sizes and counts, for `status` and the metrics."""

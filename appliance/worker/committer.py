@@ -21,6 +21,7 @@ from appliance.limits import (
     COMMIT_RETRY_FIRST_S,
     COMMIT_RETRY_MAX_S,
     CUT_LARGE_BYTES,
+    STORE_RESERVE_BYTES,
 )
 from appliance.logs import Logger
 from appliance.store import Commit, CommitResult, DiskFull, Section, SpoolBlock, Store
@@ -42,6 +43,8 @@ class CommitStats(Struct):
     refused: int = 0  # commits that found the disk full
     interval_s: float = 0.0  # between the last two
     stretched_s: float = 0.0  # how long the write budget has made cuts wait, in all
+    reserve_bytes: int = 0  # of the disk, for what makes room when it is full
+    reserve_short: bool = False  # less than it should be: given away, or there was no room
 
 
 class Committer(threading.Thread):
@@ -77,6 +80,7 @@ class Committer(threading.Thread):
         self._queue: queue.Queue[tuple[int, bytes | memoryview] | None] = queue.Queue(2)
         self._abandoned = threading.Event()
         self._backoff = Backoff(COMMIT_RETRY_FIRST_S, COMMIT_RETRY_MAX_S)
+        self._may_help = False  # letting go may make room for the cut that waits
         self.stats = CommitStats()
         self.number = 0  # of the last cut that is committed
         self._after: dict[int, Callable[[Sequence[FlowCut]], None]] = {}
@@ -173,21 +177,42 @@ class Committer(threading.Thread):
             try:
                 result = self._store.commit(commit)
             except DiskFull as error:
-                self._wait_for_room(error)
-                if self._abandoned.is_set():
-                    return None
+                self._note_full(error)
+                if not self._make_room():
+                    self._abandoned.wait(self._backoff.next_s())
+                    if self._abandoned.is_set():
+                        return None
                 continue
             self._note(result)
             return result
 
-    def _wait_for_room(self, error: DiskFull) -> None:
+    def _note_full(self, error: DiskFull) -> None:
         self.stats.refused += 1
-        self.stats.disk_full = True
-        if self._backoff.failures == 0:
+        if not self.stats.disk_full:
             self._log.error(
                 "the disk is full; nothing is committed until there is room", error=error
             )
-        self._abandoned.wait(self._backoff.next_s())
+            self._may_help = True
+        self.stats.disk_full = True
+
+    def _make_room(self) -> bool:
+        """Let go of what has been delivered, while a cut waits; whether it is to be tried again at
+        once. Two transactions: what one frees can be used from the second after it on. So they help
+        also where there was nothing to let go of since the transaction before the cut."""
+        trims = self._trims()
+        self._may_help |= bool(trims)
+        if not self._may_help:
+            return False
+        try:
+            self._store.commit(Commit(trims=trims))
+            self._store.commit(Commit())
+        except DiskFull as error:
+            self._log.debug("nor can anything be let go of", error=error)
+            return False
+        self._may_help = False
+        self._say_trimmed(trims)
+        self._note_reserve()
+        return True
 
     def _note(self, result: CommitResult) -> None:
         stats, now_s = self.stats, clock.monotonic_s()
@@ -200,10 +225,24 @@ class Committer(threading.Thread):
         stats.merges += result.merges
         stats.last_s = result.seconds
         stats.longest_s = max(stats.longest_s, result.seconds)
-        if self._backoff.failures:
+        if stats.disk_full:
             self._backoff.reset()
             stats.disk_full = False
             self._log.info("there is room on the disk again")
+        self._note_reserve()
+
+    def _note_reserve(self) -> None:
+        stats, held = self.stats, self._store.reserve_bytes
+        was_short, stats.reserve_bytes = stats.reserve_short, held
+        stats.reserve_short = held < STORE_RESERVE_BYTES
+        if stats.reserve_short and not was_short:
+            self._log.warning(
+                "the store has less of the disk in reserve than it wants",
+                bytes=held,
+                wanted=STORE_RESERVE_BYTES,
+            )
+        elif was_short and not stats.reserve_short:
+            self._log.info("the store has its reserve of the disk again", bytes=held)
 
     def _release(self, seqs: Sequence[int], spools: Sequence[SpoolBlock]) -> None:
         """The blocks of this cut may leave: they are in the store under these numbers."""

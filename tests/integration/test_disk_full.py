@@ -3,10 +3,7 @@ and all goes on by itself when there is room."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import socket
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from appliance.client import Client
+from integration.disks import fill, small_disk
 from integration.processes import (
     PATIENCE_S,
     Running,
@@ -49,32 +47,8 @@ format = {{ text = "{{line}}" }}
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A small file system of its own."""
-    mount = shutil.which("mount")
-    if os.geteuid() or mount is None:
-        pytest.skip("a file system can only be mounted as root")
-    place = tmp_path / "disk"
-    place.mkdir()
-    words = [mount, "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(place)]
-    if subprocess.run(words, capture_output=True, check=False).returncode:
-        pytest.skip("no file system may be mounted here")
-    try:
+    with small_disk(tmp_path / "disk", DISK_BYTES) as place:
         yield place
-    finally:
-        subprocess.run(["umount", "-l", str(place)], check=True)
-
-
-def fill(disk: Path) -> Path:
-    """A file that takes all the room there is."""
-    path = disk / "filler"
-    with path.open("wb", buffering=0) as out:
-        for size in (65536, 4096, 1):
-            try:
-                while True:
-                    out.write(b"f" * size)
-            except OSError:
-                continue
-    return path
 
 
 def text(first: int, end: int) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import msgpack
 import pytest
 
+from appliance.limits import STORE_RESERVE_BYTES
 from appliance.logs import Logger
 from appliance.store import Commit, CommitResult, DiskFull, Store, StoreFailed
 from appliance.worker.committer import Budget, Committer
@@ -20,6 +21,8 @@ PATIENCE_S = 10.0
 
 class Disk:
     """A store whose commits raise these, then work."""
+
+    reserve_bytes = STORE_RESERVE_BYTES
 
     def __init__(self, failures: Sequence[Exception] = ()) -> None:
         self.failures = list(failures)

@@ -1,0 +1,97 @@
+"""A disk that our own results have filled gets free again by itself: what lets go of them has a
+reserve, which nothing else may use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from appliance.limits import STORE_RESERVE_BYTES
+from integration.disks import fill, small_disk
+from integration.processes import eventually, running, status_of
+from unit.ports import free_port
+
+DISK_BYTES = 48 << 20
+LINE = "{:08d} " + "x" * 90 + "\n"
+FIRST, THEN, LAST = 120_000, 160_000, 160_010
+
+BOX = """
+version = 1
+name = "box"
+[settings]
+memory = "1MiB"
+commit_every = "50ms"
+[source.lines]
+file = {{ path = "in.txt", follow = true }}
+format = "text"
+[sink.up]
+upstream = {{ to = "tcp://127.0.0.1:{port}", name = "box" }}
+"""
+
+CENTRE = """
+version = 1
+name = "centre"
+[settings]
+commit_every = "20ms"
+[source.boxes]
+upstream = {{ listen = "tcp://127.0.0.1:{port}" }}
+[sink.out]
+file = {{ path = "out.txt" }}
+format = {{ text = "{{line}}" }}
+"""
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk", DISK_BYTES) as place:
+        yield place
+
+
+def feed(folder: Path, first: int, end: int) -> None:
+    with (folder / "in.txt").open("a") as out:
+        out.writelines(LINE.format(number) for number in range(first, end))
+
+
+def test_results_that_fill_the_disk_leave_and_all_goes_on(tmp_path: Path, disk: Path) -> None:
+    """Upstream is away, its results and another's file take the disk; when it is back nobody has to
+    delete anything."""
+    words = {"port": free_port()}
+    (tmp_path / "box.toml").write_text(BOX.format_map(words))
+    (tmp_path / "centre.toml").write_text(CENTRE.format_map(words))
+    data = ["--data", str(disk / "data")]
+    out = tmp_path / "out.txt"
+
+    def store() -> dict[str, Any]:
+        found: dict[str, Any] = status_of(tmp_path, *data)["stores"][0]
+        return found
+
+    def read() -> int:
+        found: int = status_of(tmp_path, *data)["flows"][0]["sources"][0]["records"]
+        return found
+
+    feed(tmp_path, 0, FIRST)
+    with running(tmp_path, "run", "box.toml", *data) as box:
+        box.wait_for(" running ")
+        eventually(lambda: read() == FIRST, "all is read")
+        eventually(lambda: store()["spool_bytes"] > FIRST * 100, "all waits in the spool")
+        assert store()["reserve_bytes"] == STORE_RESERVE_BYTES
+        filler = fill(disk)
+        feed(tmp_path, FIRST, THEN)
+        box.wait_for("the disk is full")
+        eventually(lambda: store()["refused"] > 3, "it is tried again")
+        assert store()["reserve_bytes"] > STORE_RESERVE_BYTES // 2, "what grows does not get it"
+        with running(tmp_path, "run", "centre.toml", "--data", "centre") as centre:
+            eventually(lambda: out.exists() and out.stat().st_size == THEN * 100, "all arrives")
+            box.wait_for("there is room on the disk again")
+            assert not store()["disk_full"]
+            filler.unlink()
+            feed(tmp_path, THEN, LAST)
+            eventually(lambda: out.stat().st_size == LAST * 100, "the rest arrives")
+            eventually(lambda: not store()["reserve_short"], "the reserve is whole again")
+            assert centre.stop() == 0
+        assert box.stop() == 0
+    assert out.read_text() == "".join(LINE.format(number) for number in range(LAST))
+    assert not any("Traceback" in line for line in (*box.log, *centre.log))
