@@ -427,9 +427,9 @@ SHOWN_LINE_MAX_COUNT = 120
 #: The first size of the environment's map. It costs addresses, not memory; it doubles when full.
 STORE_MAP_FIRST_BYTES = 64 << 20
 
-#: The disk that a store holds for transactions that make room: to let go of 1 GiB of results at once
-#: writes 2.5 MB before it frees any of them. It is made, and made whole again, where there is so
-#: much room; on a disk that is full, as large as it can be.
+#: What a store holds of the disk for transactions that make room: letting go of 1 GiB of results at
+#: once writes 2.5 MB before any of it is free. It is made, and made whole again, where there is so
+#: much room.
 STORE_RESERVE_BYTES = 4 << 20
 STORE_RESERVE_ROOM_BYTES = 4 * STORE_RESERVE_BYTES
 

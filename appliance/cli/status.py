@@ -46,7 +46,8 @@ def table(status: Mapping[str, Any]) -> list[str]:
     for worker in status["workers"]:
         count = worker["restarts"]
         restarts = f", started again {count} time{'s' * (count != 1)}" if count else ""
-        lines.append(f"worker {worker['name']}: {worker['state']}{restarts}")
+        reason = f": {worker['reason']}" * bool(worker["reason"])
+        lines.append(f"worker {worker['name']}: {worker['state']}{restarts}{reason}")
     for flow in status["flows"]:
         lines += ["", *_flow(flow)]
     return lines
@@ -80,6 +81,9 @@ def _store(store: Mapping[str, Any]) -> list[str]:
         lines.append(f"cuts have waited {waited} in all for the write budget")
     if store["disk_full"]:
         lines.append("the disk is full: nothing is committed until there is room")
+    if store["reserve_short"]:
+        held = size_words(store["reserve_bytes"])
+        lines.append(f"the disk's reserve for a full one is short: {held}")
     return lines + [f"damaged: {text}" for text in store["damage"]]
 
 

@@ -28,6 +28,7 @@ class Child:
         self.ready = False
         self.ended = False  # it said so itself
         self.failure: tuple[int, str] | None = None  # code and text, when it said why it cannot run
+        self.waits = False  # it cannot run yet, for the disk is full
         self.flows: list[str] = []
         self.watch: Watch | None = None
         self.kill_reason = ""

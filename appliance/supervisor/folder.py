@@ -58,8 +58,9 @@ class DataFolder:
             os.close(fd)
             os.close(self._fd)
             raise refusal from error
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+        holder = b"%d\n" % os.getpid()
+        os.pwrite(fd, holder, 0)  # over the one before: a full disk has room for that
+        os.ftruncate(fd, len(holder))
         return fd
 
     def listen(self) -> socket.socket:

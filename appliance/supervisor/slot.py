@@ -56,6 +56,8 @@ class Slot:
         self._was_ready = False
         self._stopping = False
         self._asides: list[SetAside] = []
+        self._reason = ""  # why it does not run, once it has failed
+        self._said_full = False
         self._deadline_s: float | None = None  # of the state it is in
         self._gone_s: float | None = None  # since when its channel is closed
 
@@ -182,10 +184,15 @@ class Slot:
             self._was_ready = True
             self._aside = None
             self.policy.ready(now_s)
+            self._reason = ""
             if not self._stopping:
                 self._deadline_s = None
+            if self._said_full:
+                self._said_full = False
+                self._log.info("there is room on the disk again", worker=self.name)
         elif kind == "failed":
             child.failure = (message["code"], message["text"])
+            child.waits = message.get("waits") is True
             self.faults = message.get("faults", [])
         elif kind == "status":
             self.reply = message
@@ -246,26 +253,32 @@ class Slot:
     def _decide(self, child: Child, code: int, now_s: float) -> None:
         if child.ended:
             self._finish(code if code >= 0 else EXIT_FAILED)
-        elif child.failure is not None and not self._goes_on():
+        elif child.failure is not None and not self._goes_on(child):
             self._finish(*child.failure)
-        elif self._stopping or not self._goes_on():
+        elif self._stopping or not self._goes_on(child):
             reason = child.kill_reason or death_words(code)
             stage = "stopping" if self._stopping else "starting"
             text = "" if reason == "aborted" else f"the worker died while {stage}: {reason}"
             self._finish(EXIT_FAILED, text)
         else:
             reason = child.failure[1] if child.failure is not None else child.kill_reason
-            self._wait(reason or death_words(code), now_s)
+            self._wait(reason or death_words(code), now_s, is_full=child.waits)
 
-    def _goes_on(self) -> bool:
+    def _goes_on(self, child: Child) -> bool:
         """Whether its death is no reason to give it up."""
-        return self._was_ready or (self._is_patient and not self._stopping)
+        return self._was_ready or ((self._is_patient or child.waits) and not self._stopping)
 
-    def _wait(self, reason: str, now_s: float) -> None:
-        """Start again after a while."""
+    def _wait(self, reason: str, now_s: float, *, is_full: bool = False) -> None:
+        """Start again after a while; a full disk is said once."""
         at_s = self.policy.died(now_s)
-        self.state = "waiting"
+        self.state, self._reason = "waiting", reason
         self._deadline_s = at_s
+        if is_full:
+            if not self._said_full:
+                self._said_full = True
+                text = "the disk is full: a worker waits for room to start"
+                self._log.error(text, worker=self.name, reason=reason)
+            return
         fields: dict[str, object] = {"worker": self.name, "reason": reason}
         if self._asides:
             aside = self._asides[-1]
@@ -291,6 +304,7 @@ class Slot:
         words: dict[str, Any] = {
             "name": self.name,
             "state": self.state,
+            "reason": self._reason,
             "restarts": self.policy.count,
             "flows": [] if self.child is None else self.child.flows,
             "pid": None if self.child is None else self.child.pid,

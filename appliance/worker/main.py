@@ -18,7 +18,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from appliance.errors import EXIT_DONE, EXIT_ENVIRONMENT, EXIT_FAILED, BettongError, FlowError
 from appliance.limits import (
@@ -31,6 +31,9 @@ from appliance.logs import LogFormat, Logger
 from appliance.parent import die_with
 from appliance.worker.control import Channel, ChannelClosed
 from appliance.worker.job import Job
+
+if TYPE_CHECKING:
+    from appliance.worker.loading import LoadedFlow
 
 
 def main(arguments: Sequence[str]) -> NoReturn:
@@ -129,6 +132,7 @@ def _run(channel: Channel, page_fd: int) -> int:
     if not plans:
         _tell(channel, "ended", result="nothing")
         return EXIT_DONE
+    from appliance.store import DiskFull
     from appliance.worker.damage import open_store
     from appliance.worker.lane import Lane
     from appliance.worker.mailroom import Mailroom
@@ -136,15 +140,21 @@ def _run(channel: Channel, page_fd: int) -> int:
     from appliance.worker.user_logs import adopt_user_logs
 
     lane = Lane(page_fd)
-    store = open_store(Path(job.store))
-    flows = open_flows(job, plans, lane)
-    adopt_user_logs(log)  # all user code is loaded now
+    flows: list[LoadedFlow] = []
     try:
+        store = open_store(Path(job.store))
+        flows = open_flows(job, plans, lane)
+        adopt_user_logs(log)  # all user code is loaded now
         recovered = recover(store, flows, lane, job, log)
-    except BettongError:
+    except BettongError as error:
         for flow in flows:
             flow.open.close()
-        raise
+        if not isinstance(error, DiskFull):
+            raise
+        # What there is can be gone on with once there is room; a new store is not waited for.
+        is_known = Path(job.store).exists()
+        _tell(channel, "failed", code=error.code, text=str(error), waits=is_known)
+        return error.code
     code = Mailroom(job, lane, channel, log, flows, store, recovered).run()
     log.finish()
     lane.destroy()

@@ -1,8 +1,9 @@
-"""A disk that our own results have filled gets free again by itself: what lets go of them has a
-reserve, which nothing else may use."""
+"""A disk that our own results have filled gets free again by itself, for what lets go of them has a
+reserve that nothing else may use; and what starts on a full disk starts, or waits and says so."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ from typing import Any
 import pytest
 
 from appliance.limits import STORE_RESERVE_BYTES
+from appliance.store import Store
 from integration.disks import fill, small_disk
-from integration.processes import eventually, running, status_of
+from integration.processes import eventually, run, running, status_of, wait_for_text
 from unit.ports import free_port
 
 DISK_BYTES = 48 << 20
@@ -44,6 +46,18 @@ format = {{ text = "{{line}}" }}
 """
 
 
+COPY = """
+version = 1
+name = "copy"
+[source.lines]
+file = { path = "in.txt", follow = true }
+format = "text"
+[sink.out]
+file = { path = "out.txt" }
+format = { text = "{line}" }
+"""
+
+
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     with small_disk(tmp_path / "disk", DISK_BYTES) as place:
@@ -52,7 +66,11 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 def feed(folder: Path, first: int, end: int) -> None:
     with (folder / "in.txt").open("a") as out:
-        out.writelines(LINE.format(number) for number in range(first, end))
+        out.write(text(first, end))
+
+
+def text(first: int, end: int) -> str:
+    return "".join(LINE.format(number) for number in range(first, end))
 
 
 def test_results_that_fill_the_disk_leave_and_all_goes_on(tmp_path: Path, disk: Path) -> None:
@@ -93,5 +111,64 @@ def test_results_that_fill_the_disk_leave_and_all_goes_on(tmp_path: Path, disk: 
             eventually(lambda: not store()["reserve_short"], "the reserve is whole again")
             assert centre.stop() == 0
         assert box.stop() == 0
-    assert out.read_text() == "".join(LINE.format(number) for number in range(LAST))
+    assert out.read_text() == text(0, LAST)
     assert not any("Traceback" in line for line in (*box.log, *centre.log))
+
+
+def test_a_store_starts_on_a_full_disk(tmp_path: Path, disk: Path) -> None:
+    (tmp_path / "copy.toml").write_text(COPY)
+    data = ["--data", str(disk / "data")]
+    feed(tmp_path, 0, 10)
+    with running(tmp_path, "run", "copy.toml", *data) as flow:
+        wait_for_text(tmp_path / "out.txt", text(0, 10))
+        assert flow.stop() == 0
+    filler = fill(disk)
+    with running(tmp_path, "run", "copy.toml", *data) as flow:
+        flow.wait_for(" running ")
+        feed(tmp_path, 10, FIRST)
+        filler.unlink()
+        wait_for_text(tmp_path / "out.txt", text(0, FIRST))
+        assert flow.stop() == 0
+    assert not any("Traceback" in line for line in flow.log)
+
+
+def test_a_store_that_cannot_start_waits_for_room(tmp_path: Path, disk: Path) -> None:
+    """It is as new, without a page to use again, and its reserve is gone."""
+    (tmp_path / "copy.toml").write_text(COPY)
+    feed(tmp_path, 0, 10)
+    (disk / "data" / "state").mkdir(parents=True)
+    data = ["--data", str(disk / "data")]
+    (disk / "data" / "lock").write_text("1")
+    store = disk / "data" / "state" / "shared"
+    Store.open(store, identity="shared").close()
+    (store / "reserve").unlink()
+    filler = fill(disk)
+    with running(tmp_path, "run", "copy.toml", *data) as flow:
+        flow.wait_for("the disk is full: a worker waits for room to start")
+
+        def restarts() -> int:
+            (worker,) = status_of(tmp_path, *data)["workers"]
+            return int(worker["restarts"])
+
+        eventually(lambda: restarts() > 1, "it is tried again")
+        words = run(tmp_path, "status", *data).stdout.decode()
+        assert "worker shared: " in words and "full" in words
+        filler.unlink()
+        wait_for_text(tmp_path / "out.txt", text(0, 10))
+        flow.wait_for("there is room on the disk again")
+        assert sum("the disk is full" in line for line in flow.log) == 1
+        assert flow.stop() == 0
+
+
+@pytest.mark.parametrize("left", [0, 16 << 10])
+def test_a_first_start_without_room_is_refused(left: int, tmp_path: Path, disk: Path) -> None:
+    """There is nothing that could be gone on with: somebody has chosen this disk just now."""
+    (tmp_path / "copy.toml").write_text(COPY)
+    feed(tmp_path, 0, 10)
+    filler = fill(disk)
+    os.truncate(filler, filler.stat().st_size - left)
+    ended = run(tmp_path, "run", "copy.toml", "--data", str(disk / "data"))
+    said = [line for line in ended.stderr.decode().splitlines() if "starting" not in line]
+    assert ended.returncode == 3 and len(said) == 1, said
+    assert str(disk / "data") in said[0] and "No space left on device" in said[0]
+    assert not (disk / "data" / "state" / "shared").exists()

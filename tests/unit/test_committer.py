@@ -81,6 +81,49 @@ def test_a_full_disk_is_tried_again_until_there_is_room() -> None:
     assert run(disk) == [("committed", 1, 1), "acknowledged"]
 
 
+class Delivered:
+    """A flow whose sink has taken block 7 while a cut waited."""
+
+    name = "flow"
+
+    def __init__(self) -> None:
+        self.spools = {"out": self}
+        self.left: int | None = None
+
+    def take_trim(self) -> int | None:
+        return self.left
+
+    def trimmed(self, seq: int) -> None:
+        assert seq == self.left
+        self.left = None
+
+
+def test_what_is_delivered_while_a_cut_waits_is_let_go_of_before_it_is_tried_again() -> None:
+    """And once more nothing: what one transaction frees is free for the second after it."""
+    flow, disk, cut = Delivered(), Disk([DiskFull("full")] * 3), Commit(records={"flow": b"1"})
+
+    class Waits(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            assert not disk.commits, "it does not wait once there may be room"
+            flow.left = 7
+            return False
+
+    with open("/dev/null", "wb") as nowhere:
+        committer = Committer(
+            disk,  # type: ignore[arg-type]  # a store in its place
+            [flow],  # type: ignore[list-item]
+            lambda number: None,
+            lambda cut: None,
+            lambda error: None,
+            Logger("worker", fd=nowhere.fileno()),
+            60.0,
+        )
+        committer._abandoned = Waits()
+        assert committer._commit(cut) is not None
+    assert disk.commits == [Commit(trims={("flow", "out"): 7}), Commit(), cut]
+    assert flow.left is None and not committer.stats.disk_full
+
+
 def test_a_disk_that_cannot_be_trusted_ends_the_committing() -> None:
     assert run(Disk([StoreFailed("gone")])) == [StoreFailed]
 
@@ -88,7 +131,7 @@ def test_a_disk_that_cannot_be_trusted_ends_the_committing() -> None:
 def test_a_cut_that_is_given_up_on_a_full_disk_is_said(capfd: pytest.CaptureFixture[str]) -> None:
     said: list[object] = []
     committer = Committer(
-        Disk([DiskFull("full")]),  # type: ignore[arg-type]  # a store in its place
+        Disk([DiskFull("full")] * 2),  # type: ignore[arg-type]  # a store in its place
         (),
         said.append,
         said.append,

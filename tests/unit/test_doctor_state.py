@@ -91,7 +91,7 @@ def status(**changes: Any) -> dict[str, Any]:
     source = {"name": "in", "records": 3, "guarantee": "fire and forget"}
     memory = {"bytes": 1, "limit": 9, "memory_full": 0, "waits": False}
     flow = {"name": "flow", "sources": [source], "sinks": [sink], "reasons": {}, "memory": memory}
-    worker = {"name": "shared", "state": "running", "restarts": 0}
+    worker = {"name": "shared", "state": "running", "reason": "", "restarts": 0}
     return {"state": "running", "pid": 1, "workers": [worker], "stores": [STORE], "flows": [flow]}
 
 
