@@ -74,9 +74,7 @@ def _repair(folder: Path) -> None:
     """Opening a store makes it sound; what was lost is kept in mind until somebody accepts it."""
     store = open_store(folder)
     try:
-        for info in store.spools():
-            for seq in range(info.first_seq, info.next_seq):
-                store.read_block(info.flow, info.sink, seq)
+        store.repair_spools()
         for one in store.damage:
             print(f"  repaired: {words(one)}" + f" (kept in {one.file})" * bool(one.file))
     finally:
@@ -89,7 +87,8 @@ def _advice(can_repair: bool, known: list[tuple[str, str]], damage: list[Damage]
             "  what to do: keep a copy of the data folder, then `bettong fsck --repair`, or run the"
             " flow: both take out what is damaged, and keep its bytes in a quarantine"
         )
-    if known or any(is_loss(one) for one in damage):
+    # Results that were lost are a gap that their receiver is told of: nobody has to accept it.
+    if known or any(is_loss(one) and one.kind != "spool" for one in damage):
         yield (
             "  a flow that lost something runs again with `bettong run --accept-damage`, on what is"
             " left and under a new stream id; or import an export that was made before"

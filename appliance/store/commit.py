@@ -27,6 +27,7 @@ from appliance.store.values import (
     blocks,
     copy_keys,
     delta_prefix,
+    spool_block_prefix,
     with_checksum,
 )
 
@@ -123,6 +124,19 @@ class Draft:
         spool = SpoolRange(spool.first_seq, seq + 1, spool.bytes + block.size)
         self.set_entry(replace(entry, spools={**entry.spools, block.sink: spool}))
         return seq
+
+    def empty_block(self, flow: str, sink: str, seq: int) -> None:
+        """Put a spool block without data in the place of what is left of one."""
+        self.delete_all(spool_block_prefix(flow, sink, seq))
+        for key, value in spool_values(SpoolBlock(flow, sink, b""), seq):
+            self.put(key, value)
+
+    def delete_all(self, prefix: bytes) -> None:
+        """Delete every value whose key begins with `prefix`."""
+        with self._writing.cursor() as cursor:
+            there = cursor.set_range(prefix)
+            while there and cursor.key().startswith(prefix):
+                there = cursor.delete()
 
     def set_base(self, merge: Merge, before: Segment | None) -> None:
         """Write a new base of a shard in the place of the one before."""

@@ -73,7 +73,7 @@ def _empty(
 
     def write(writing: Writing) -> Draft:
         draft = Draft(Contents(found.head, found.entries, index), writing)
-        delete_all(writing, base_prefix(flow, number))
+        draft.delete_all(base_prefix(flow, number))
         draft.set_base(merge, None)
         draft.finish()
         return draft
@@ -123,7 +123,7 @@ def _clean(environment: Environment, found: Scan) -> None:
         for cut in unneeded:
             draft.drop_delta(index.deltas[cut])
         for prefix in found.stale:
-            delete_all(writing, prefix)
+            draft.delete_all(prefix)
         for key in found.bad:
             if key[:1] in (FIRST_COPY, SECOND_COPY) or not is_block_key(key):
                 writing.delete(key)
@@ -139,14 +139,6 @@ def _clean(environment: Environment, found: Scan) -> None:
     found.head, found.entries = draft.head, draft.entries
     for cut in unneeded:
         index.drop_delta(cut)
-
-
-def delete_all(writing: Writing, prefix: bytes) -> None:
-    """Delete every value whose key begins with `prefix`."""
-    with writing.cursor() as cursor:
-        there = cursor.set_range(prefix)
-        while there and cursor.key().startswith(prefix):
-            there = cursor.delete()
 
 
 def _said(found: Scan, files: list[str]) -> list[Damage]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from operator import methodcaller
 from pathlib import Path
 
 from msgspec import Struct
@@ -303,6 +304,15 @@ class Store:
             if self._is_waiting(flow, sink, seq):
                 self._note_block(flow, sink, seq, str(error))
             return None
+
+    def repair_spools(self) -> None:
+        """Read every block that waits. In the place of a damaged one stands an empty one then: who
+        sends it finds nothing, and the numbers of the next say what is missing."""
+        with self._writer:
+            for info in self.spools():
+                for seq in range(info.first_seq, info.next_seq):
+                    if self.read_block(info.flow, info.sink, seq) is None:
+                        self._change(methodcaller("empty_block", info.flow, info.sink, seq))
 
     def _is_waiting(self, flow: str, sink: str, seq: int) -> bool:
         spool = self.spool(flow, sink)

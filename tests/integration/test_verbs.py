@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from integration.processes import run, running
+from integration.processes import eventually, run, running, status_of, wait_for_text
 from integration.stateful import (
     COUNT,
     OUTPUTS,
@@ -20,6 +21,7 @@ from integration.stateful import (
     snapshot,
     store_folder,
 )
+from unit.ports import free_port
 
 
 @pytest.fixture(scope="module")
@@ -170,3 +172,71 @@ def test_a_record_that_is_none_is_found(tmp_path: Path) -> None:
     forge_record(tmp_path, b"no record")
     ended = run(tmp_path, "fsck", "--data", "data")
     assert ended.returncode == 1 and b"the record cannot be read" in ended.stdout
+
+
+SENDER = """
+version = 1
+name = "box"
+[settings]
+commit_every = "10ms"
+[source.lines]
+file = {{ path = "in.txt", follow = true }}
+format = "text"
+[sink.up]
+upstream = {{ to = "tcp://127.0.0.1:{port}", name = "box" }}
+"""
+
+RECEIVER = """
+version = 1
+name = "centre"
+[settings]
+commit_every = "20ms"
+[source.boxes]
+upstream = {{ listen = "tcp://127.0.0.1:{port}" }}
+[sink.out]
+file = {{ path = "out.txt" }}
+format = {{ text = "{{line}}" }}
+"""
+
+
+def test_a_damaged_block_of_results_is_taken_out_and_its_gap_is_told(tmp_path: Path) -> None:
+    """As in a run that finds it; the others arrive, and the store is sound again."""
+    port = free_port()
+    (tmp_path / "box.toml").write_text(SENDER.format(port=port))
+    (tmp_path / "centre.toml").write_text(RECEIVER.format(port=port))
+    names = ("first", "second", "third")
+    with running(tmp_path, "run", "box.toml", "--data", "data") as box:
+        box.wait_for(" running ")
+        for count, name in enumerate(names, 1):
+            with (tmp_path / "in.txt").open("a") as out:
+                out.write(f"the {name} line\n")
+            eventually(partial(waiting, tmp_path, count), name)
+        assert box.stop() == 0
+    path = store_folder(tmp_path) / "data.mdb"
+    path.write_bytes(path.read_bytes().replace(b"the second line", b"the s_cond line"))
+    ended = run(tmp_path, "fsck", "--data", "data")
+    assert ended.returncode == 1 and b"these results are lost" in ended.stdout, ended.stdout
+    ended = run(tmp_path, "fsck", "--data", "data", "--repair")
+    assert ended.returncode == 1 and ended.stdout.count(b"repaired: ") == 1, ended.stdout
+    (kept,) = (path.parent / "quarantine").iterdir()
+    assert kept.name.encode() in ended.stdout and b"the s_cond line" in kept.read_bytes()
+    assert b"--accept-damage" not in ended.stdout
+    ended = run(tmp_path, "fsck", "--data", "data")
+    assert ended.returncode == 0 and b"sound" in ended.stdout, ended.stdout
+    with (
+        running(tmp_path, "run", "centre.toml", "--data", "centre"),
+        running(tmp_path, "run", "box.toml", "--data", "data") as box,
+    ):
+        wait_for_text(tmp_path / "out.txt", "the first line\nthe third line\n")
+        assert "quarantine" in box.wait_for("a block of results cannot be sent")
+        eventually(partial(waiting, tmp_path, 0), "nothing waits any more")
+        (sink,) = status_of(tmp_path, "--data", "data")["flows"][0]["sinks"]
+        assert sink["spool"]["damaged"] == 1
+        (source,) = status_of(tmp_path, "--data", "centre")["flows"][0]["sources"]
+        assert (source["counts"]["gaps"], source["counts"]["lost"]) == (1, 1)
+
+
+def waiting(folder: Path, count: int) -> bool:
+    """Whether so many blocks wait for the one sink."""
+    (sink,) = status_of(folder, "--data", "data")["flows"][0]["sinks"]
+    return bool(sink["spool"]["blocks"] == count)
