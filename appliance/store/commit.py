@@ -128,7 +128,7 @@ class Draft:
     def empty_block(self, flow: str, sink: str, seq: int) -> None:
         """Put a spool block without data in the place of what is left of one."""
         self.delete_all(spool_block_prefix(flow, sink, seq))
-        for key, value in spool_values(SpoolBlock(flow, sink, b""), seq):
+        for key, value in spool_values(SpoolBlock(flow, sink, ()), seq):
             self.put(key, value)
 
     def delete_all(self, prefix: bytes) -> None:

@@ -42,7 +42,7 @@ def test_it_is_lent_to_what_makes_room_and_to_nothing_else(
     tmp_path: Path, full: Callable[[], None]
 ) -> None:
     store = Store.open(tmp_path / "store")
-    result = SpoolBlock("flow", "out", b"x" * 100)
+    result = SpoolBlock("flow", "out", (b"x" * 100,))
     store.commit(Commit((), {"flow": b"1"}, [result] * 3))
     full()
     with pytest.raises(DiskFull):
