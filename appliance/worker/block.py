@@ -65,9 +65,7 @@ class Block(Struct, frozen=True):
 
     @classmethod
     def unpack(cls, packed: bytes) -> Block:
-        """BlockDamaged when it is none. An empty one stands for one that was damaged."""
-        if not packed:
-            raise BlockDamaged("it was damaged; what is left of it is in the store's quarantine")
+        """BlockDamaged when it is none."""
         try:
             made_s, place, stream, epoch, first, shards, data = msgpack.unpackb(
                 packed, max_bin_len=BLOCK_MAX_BYTES, max_array_len=SHARD_COUNT

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from appliance.limits import STORE_RESERVE_BYTES
 from appliance.store import Store
 from integration.disks import fill, small_disk
 from integration.processes import eventually, run, running, status_of, wait_for_text
-from unit.ports import free_port
+from unit.ports import held_port
 
 DISK_BYTES = 48 << 20
 LINE = "{:08d} " + "x" * 90 + "\n"
@@ -76,9 +77,6 @@ def text(first: int, end: int) -> str:
 def test_results_that_fill_the_disk_leave_and_all_goes_on(tmp_path: Path, disk: Path) -> None:
     """Upstream is away, its results and another's file take the disk; when it is back nobody has to
     delete anything."""
-    words = {"port": free_port()}
-    (tmp_path / "box.toml").write_text(BOX.format_map(words))
-    (tmp_path / "centre.toml").write_text(CENTRE.format_map(words))
     data = ["--data", str(disk / "data")]
     out = tmp_path / "out.txt"
 
@@ -91,7 +89,11 @@ def test_results_that_fill_the_disk_leave_and_all_goes_on(tmp_path: Path, disk: 
         return found
 
     feed(tmp_path, 0, FIRST)
-    with running(tmp_path, "run", "box.toml", *data) as box:
+    with ExitStack() as here, ExitStack() as away:
+        words = {"port": away.enter_context(held_port())}
+        (tmp_path / "box.toml").write_text(BOX.format_map(words))
+        (tmp_path / "centre.toml").write_text(CENTRE.format_map(words))
+        box = here.enter_context(running(tmp_path, "run", "box.toml", *data))
         box.wait_for(" running ")
         eventually(lambda: read() == FIRST, "all is read")
         eventually(lambda: store()["spool_bytes"] > FIRST * 100, "all waits in the spool")
@@ -101,16 +103,16 @@ def test_results_that_fill_the_disk_leave_and_all_goes_on(tmp_path: Path, disk: 
         box.wait_for("the disk is full")
         eventually(lambda: store()["refused"] > 3, "it is tried again")
         assert store()["reserve_bytes"] > STORE_RESERVE_BYTES // 2, "what grows does not get it"
-        with running(tmp_path, "run", "centre.toml", "--data", "centre") as centre:
-            eventually(lambda: out.exists() and out.stat().st_size == THEN * 100, "all arrives")
-            box.wait_for("there is room on the disk again")
-            assert not store()["disk_full"]
-            filler.unlink()
-            feed(tmp_path, THEN, LAST)
-            eventually(lambda: out.stat().st_size == LAST * 100, "the rest arrives")
-            eventually(lambda: not store()["reserve_short"], "the reserve is whole again")
-            assert centre.stop() == 0
-        assert box.stop() == 0
+        away.close()
+        centre = here.enter_context(running(tmp_path, "run", "centre.toml", "--data", "centre"))
+        eventually(lambda: out.exists() and out.stat().st_size == THEN * 100, "all arrives")
+        box.wait_for("there is room on the disk again")
+        eventually(lambda: not store()["disk_full"], "cuts are committed")
+        filler.unlink()
+        feed(tmp_path, THEN, LAST)
+        eventually(lambda: out.stat().st_size == LAST * 100, "the rest arrives")
+        eventually(lambda: not store()["reserve_short"], "the reserve is whole again")
+        assert (box.stop(), centre.stop()) == (0, 0)
     assert out.read_text() == text(0, LAST)
     assert not any("Traceback" in line for line in (*box.log, *centre.log))
 
