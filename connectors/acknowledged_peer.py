@@ -157,7 +157,8 @@ def _unpack(data: bytes) -> Mapping[str, Any]:
             max_ext_len=0,
         )
     except (ValueError, msgpack.UnpackException) as error:
-        raise Refused("malformed", f"a frame is not msgpack within the limits: {error}") from error
+        why = str(error) or type(error).__name__  # some have no words
+        raise Refused("malformed", f"a frame is not msgpack within the limits: {why}") from error
     if not isinstance(frame, dict) or not isinstance(frame.get("kind"), str):
         raise Refused("malformed", 'a frame is a map with the text "kind"')
     return frame

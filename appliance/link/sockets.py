@@ -163,7 +163,7 @@ class Listener:
 
         self._zmq = zmq
         self._keys = keys
-        self.failed: Counter[str] = Counter()  # handshakes, by what was wrong
+        self.failed: Counter[str] = Counter()  # handshakes, by what was wrong, and "disconnected"
         self.stranger = ""  # address and key of the last one that the door was not opened for
         self._context = zmq.Context()
         try:
@@ -180,7 +180,8 @@ class Listener:
                 self._socket.curve_secretkey = keys.own().secret
                 self._socket.zap_domain = b"link"
             self._monitor = self._socket.get_monitor_socket(
-                zmq.EVENT_HANDSHAKE_FAILED_AUTH
+                zmq.EVENT_DISCONNECTED
+                | zmq.EVENT_HANDSHAKE_FAILED_AUTH
                 | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
                 | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
             )
@@ -234,9 +235,10 @@ class Listener:
             self.attend()
 
     def attend(self) -> None:
-        """Look at those who knock, and at handshakes that failed."""
+        """Look at those who knock, at handshakes that failed and at connections that ended."""
         zmq = self._zmq
         names = {
+            zmq.EVENT_DISCONNECTED: "disconnected",
             zmq.EVENT_HANDSHAKE_FAILED_AUTH: "key",
             zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "protocol",
             zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "broken",

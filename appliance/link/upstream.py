@@ -293,6 +293,9 @@ class UpstreamSource(Messages):
         if listener.failed == self._failed:
             return
         for what, count in (listener.failed - self._failed).items():
+            if what == "disconnected":  # they left, or sent a message that is too long
+                self._receiver.counts[what] += count
+                continue
             self._receiver.counts[f"handshake_{what}"] += count
             who = {"last": listener.stranger} if what == "key" else {}
             self._log.warning("a peer is refused", reason=_HANDSHAKES[what], count=count, **who)

@@ -292,6 +292,7 @@ def test_peers_that_send_anything_else_harm_nobody(reading: Callable[..., Readin
     noise.close()
     assert source.records == [b"1:1", b"2:1", b"1:2"]
     assert source.source.counts()["refused_garbled"] == 2
+    wait(lambda: source.source.counts().get("disconnected", 0) >= 2)  # it, and the sink
 
 
 def test_a_receiver_that_is_held_back_gives_no_more_credit() -> None:
