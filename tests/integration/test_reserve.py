@@ -117,6 +117,28 @@ def test_results_that_fill_the_disk_leave_and_all_goes_on(tmp_path: Path, disk: 
     assert not any("Traceback" in line for line in (*box.log, *centre.log))
 
 
+def new_store(disk: Path) -> Path:
+    """A data folder whose store has nothing yet, not even a page that it could use again."""
+    (disk / "data" / "state").mkdir(parents=True)
+    (disk / "data" / "lock").write_text("1\n")
+    store = disk / "data" / "state" / "shared"
+    Store.open(store, identity="shared").close()
+    return store
+
+
+def test_a_new_store_starts_on_a_full_disk_from_its_reserve(tmp_path: Path, disk: Path) -> None:
+    (tmp_path / "copy.toml").write_text(COPY)
+    feed(tmp_path, 0, 10)
+    new_store(disk)
+    filler = fill(disk)
+    with running(tmp_path, "run", "copy.toml", "--data", str(disk / "data")) as flow:
+        flow.wait_for(" running ")
+        filler.unlink()
+        wait_for_text(tmp_path / "out.txt", text(0, 10))
+        assert flow.stop() == 0
+    assert not any("waits for room to start" in line for line in flow.log)
+
+
 def test_a_store_starts_on_a_full_disk(tmp_path: Path, disk: Path) -> None:
     (tmp_path / "copy.toml").write_text(COPY)
     data = ["--data", str(disk / "data")]
@@ -135,15 +157,11 @@ def test_a_store_starts_on_a_full_disk(tmp_path: Path, disk: Path) -> None:
 
 
 def test_a_store_that_cannot_start_waits_for_room(tmp_path: Path, disk: Path) -> None:
-    """It is as new, without a page to use again, and its reserve is gone."""
+    """For its reserve is gone too."""
     (tmp_path / "copy.toml").write_text(COPY)
     feed(tmp_path, 0, 10)
-    (disk / "data" / "state").mkdir(parents=True)
     data = ["--data", str(disk / "data")]
-    (disk / "data" / "lock").write_text("1")
-    store = disk / "data" / "state" / "shared"
-    Store.open(store, identity="shared").close()
-    (store / "reserve").unlink()
+    (new_store(disk) / "reserve").unlink()
     filler = fill(disk)
     with running(tmp_path, "run", "copy.toml", *data) as flow:
         flow.wait_for("the disk is full: a worker waits for room to start")

@@ -33,7 +33,7 @@ def full(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], None]:
 def test_a_store_holds_its_reserve_and_has_it_again_when_it_is_opened(tmp_path: Path) -> None:
     for _ in range(2):
         store = Store.open(tmp_path / "store")
-        assert store.reserve_bytes == held(tmp_path / "store") == STORE_RESERVE_BYTES
+        assert store.reserve_bytes == STORE_RESERVE_BYTES <= held(tmp_path / "store")
         store.close()
         (tmp_path / "store" / "reserve").write_bytes(b"")  # as a crash may leave it
 
@@ -50,7 +50,7 @@ def test_it_is_lent_to_what_makes_room_and_to_nothing_else(
     store.commit(Commit(trims={("flow", "out"): 2}))
     store.commit(Commit(records={"flow": b"2"}))
     assert store.drop_spool("flow", "out")
-    assert store.reserve_bytes == held(tmp_path / "store") == STORE_RESERVE_BYTES
+    assert store.reserve_bytes == STORE_RESERVE_BYTES <= held(tmp_path / "store")
     assert store.records() == {"flow": b"2"}
     store.close()
 

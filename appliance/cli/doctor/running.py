@@ -39,7 +39,8 @@ def check_worker(worker: Mapping[str, Any]) -> Finding:
     subject, restarts = f"worker {worker['name']}", worker["restarts"]
     if worker["state"] not in ("running", "finished"):
         remedy = "wait a moment; if it stays so, its log says why"
-        return warning(GROUP, subject, f"is {worker['state']}", remedy)
+        found = f"is {worker['state']}" + f": {worker['reason']}" * bool(worker["reason"])
+        return warning(GROUP, subject, found, remedy)
     if restarts:
         remedy = "the log says why it ended (`journalctl -u bettong` for the service)"
         times = f"{restarts} time{'s' * (restarts != 1)}"
