@@ -70,9 +70,10 @@ def _store(store: Mapping[str, Any]) -> list[str]:
     last, longest = (time_words(store[name] * 1e6) for name in ("last_s", "longest_s"))
     words = [
         f"last cut {last}, longest {longest}",
-        f"{time_words(store['interval_s'] * 1e6)} after the one before",
         f"{size_words(store['bytes'])} written",
     ]
+    if store["interval_s"]:
+        words.insert(1, f"{time_words(store['interval_s'] * 1e6)} after the one before")
     if store["bytes_a_day"] is not None:
         words.append(f"{size_words(store['bytes_a_day'])} a day at this pace")
     lines = [", ".join(words)]

@@ -98,6 +98,7 @@ class Supervisor:
         self._progress = Progress(2, self._begun_s) if options.progress else None
         self._progress_at_s = self._begun_s + PROGRESS_EVERY_S
         self._stop_seen_s: float | None = None
+        self._draining = False  # it stops, but not before everything is delivered
         self._interrupted = False  # a signal stopped it
         self._status_number = 0
         self._status_by_s: float | None = None  # a status is being gathered until then
@@ -214,7 +215,7 @@ class Supervisor:
                 continue
             if number == signal.SIGHUP and self._hangup_reloads:
                 self._hear_reload()
-            elif self._stop_seen_s is None:
+            elif self._stop_seen_s is None or self._draining:
                 self._interrupted = True
                 self._log.info("stopping", signal=signal.Signals(number).name)
                 self._stop(now_s)
@@ -225,18 +226,21 @@ class Supervisor:
             slot.reap(now_s)
 
     def _stop(self, now_s: float) -> None:
-        if self._stop_seen_s is None:
+        if self._stop_seen_s is None or self._draining:
             self._stop_seen_s = now_s
+            self._draining = False
             self._manager.stopping()
         self._cancel_reload()
         self._workers.stop(now_s)
 
     def _drain(self, close: bool) -> None:
         """Somebody asks: stop reading; end when everything is delivered, however long it takes."""
+        if self._stop_seen_s is not None:
+            self._log.info("draining already" if self._draining else "stopping already")
+            return
         self._log.info("draining", close=close)
-        now_s = clock.monotonic_s()
-        if self._stop_seen_s is None:
-            self._stop_seen_s = now_s
+        now_s = self._stop_seen_s = clock.monotonic_s()
+        self._draining = True
         # The service manager is not told before the end: it would give this half a minute.
         self._manager.status("draining")
         self._cancel_reload()

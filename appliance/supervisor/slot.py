@@ -54,7 +54,7 @@ class Slot:
         self.captures: list[dict[str, Any]] = []  # what its worker says of a capture, not passed on
         self._capturing = False
         self._was_ready = False
-        self._stopping = False
+        self._stopping = self._draining = False
         self._asides: list[SetAside] = []
         self._reason = ""  # why it does not run, once it has failed
         self._said_full = False
@@ -106,11 +106,11 @@ class Slot:
 
     def stop(self, now_s: float, *, drain: bool = False, close: bool = False) -> None:
         """Ask it to finish what it has read; bounded, unless everything shall be delivered
-        (`drain`). `close`: open windows are closed first.
+        (`drain`). `close`: open windows are closed first. One that drains can be stopped.
         """
-        if self._stopping or self.finished:
+        if (self._stopping and (drain or not self._draining)) or self.finished:
             return
-        self._stopping = True
+        self._stopping, self._draining = True, drain
         if self.child is None:
             self._finish(EXIT_FAILED if self.state == "waiting" else EXIT_DONE)
             return
