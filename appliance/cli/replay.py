@@ -17,17 +17,20 @@ from appliance.load import load
 from appliance.plan.logical import Plan
 from appliance.units import parse_duration
 from appliance.worker import capture_form as form
-from appliance.worker.replay import Outcome, Replay
+from appliance.worker.replay import Outcome, Place, Replay
+
+_UNTIL = '"5000" events, "12s", a time (RFC 3339), or bytes of a source: "readings:in.jsonl@12345".'
 
 
 @click.command()
 @click.argument("file")
 @click.argument("flow", required=False)
-@click.option("--until", metavar="WHEN", help='"5000" events, "12s" or a time (RFC 3339).')
+@click.option("--until", metavar="WHEN", help=_UNTIL)
 @click.option("--out", metavar="DIR", help="Write what each sink gets to DIR/SINK.")
 def command(file: str, flow: str | None, until: str | None, out: str | None) -> int:
     """Replay a capture with its own copy of the flow, or with FLOW."""
-    enough = _until(until)
+    place = _place(until)
+    enough = _until(None if place else until)
     with ExitStack() as stack:
         try:
             source = stack.enter_context(Path(file).open("rb"))
@@ -41,9 +44,20 @@ def command(file: str, flow: str | None, until: str | None, out: str | None) -> 
         plan = stack.enter_context(_plan(head, flow))
         outputs = _outputs(stack, out, plan)
         replay = stack.enter_context(
-            Replay(plan, head, results=lambda sink, data: _write(outputs, sink, data), until=enough)
+            Replay(plan, head, lambda sink, data: _write(outputs, sink, data), enough, place)
         )
         return _say(replay.run(entries))
+
+
+def _place(text: str | None) -> Place | None:
+    """SOURCE@BYTES or SOURCE:PARTITION@BYTES."""
+    where, at, position = (text or "").rpartition("@")
+    if not at:
+        return None
+    if not position.isdecimal():
+        raise click.BadParameter("behind the @ a number of bytes", param_hint="--until")
+    source, _, partition = where.partition(":")
+    return Place(source, partition, int(position))
 
 
 def _until(text: str | None) -> Callable[[int, int], bool]:
@@ -71,7 +85,7 @@ def _until_time(text: str) -> Callable[[int, int], bool]:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise click.BadParameter(
-            "a number of events, a duration or a time", param_hint="--until"
+            "a number of events, a duration, a time or SOURCE:PARTITION@BYTES", param_hint="--until"
         ) from error
     moment_us = int(moment.astimezone().timestamp() * 1e6)
     return lambda events, wall_us: wall_us >= moment_us

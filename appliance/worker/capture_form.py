@@ -46,6 +46,7 @@ _RAW = struct.Struct("<IB")  # from the lane: size of kind and members, kind
 _SINK = struct.Struct("<I")
 _TOTAL = struct.Struct("<IQI")  # sink, its bytes so far, their running crc32
 _TICK = struct.Struct("<qqqB")
+_READ = struct.Struct("<IIB")  # source, number of its partition, whether it is a datagram
 _END = struct.Struct("<BQ")
 
 #: Operator → its kind and its rows.
@@ -168,6 +169,18 @@ def total(members: bytes) -> tuple[int, int, int]:
 def wall_us(members: bytes) -> int:
     """The wall clock of a TICK."""
     return int(_unpack(_TICK, members)[2])
+
+
+def bytes_read(members: bytes) -> tuple[int, int, int]:
+    """Source, number of the partition, and how many bytes, of a BYTES."""
+    source, number, _ = _unpack(_READ, members[: _READ.size])
+    return source, number, len(members) - _READ.size
+
+
+def first_bytes(members: bytes, count: int) -> bytes:
+    """A BYTES of which only so many were read; of a datagram none, for it is whole."""
+    is_whole = _unpack(_READ, members[: _READ.size])[2]
+    return members[: _READ.size + (0 if is_whole else count)]
 
 
 def ending(members: bytes) -> tuple[str, int]:

@@ -161,6 +161,10 @@ class Lane:
         done: bool = lib.lane_replay(self._self, kind, members, len(members))
         return done
 
+    def replay_position(self, source: int, number: int, name: bytes) -> int:
+        """How far that partition has been read, in bytes; −1 when it is not called so."""
+        return int(lib.lane_replay_position(self._self, source, number, name, len(name)))
+
     def replay_results(self) -> bytes:
         """Entries with what the sinks have got since the last call."""
         return read_packed(lambda out, size: int(lib.lane_replay_results(self._self, out, size)))

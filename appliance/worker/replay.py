@@ -3,6 +3,7 @@ capture says it gave."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,6 +40,16 @@ class Outcome:
     logs: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where in its input a replay is to stop: `position` bytes of a partition of `source` have been
+    read. `partition` may be the end of a path, or empty: whichever gets so far first."""
+
+    source: str
+    partition: str
+    position: int
+
+
 def meaning(document: dict[str, Any]) -> bytes:
     """What a flow's program computes; where sources and sinks lead is no part of it."""
     plain = {key: value for key, value in document.items() if key != "set_aside"}
@@ -48,6 +59,16 @@ def meaning(document: dict[str, Any]) -> bytes:
             for entry in document[ends]
         ]
     return _pack(plain)
+
+
+def _source_of(plan: Plan, place: Place | None) -> int:
+    """Its index. BettongError: there is none of that name."""
+    names = list(plan.sources)
+    if place is None:
+        return -1
+    if place.source not in names:
+        raise BettongError(f"the flow has no source {place.source}; it has {', '.join(names)}")
+    return names.index(place.source)
 
 
 def _unpack(program: bytes) -> dict[str, Any]:
@@ -75,7 +96,7 @@ def _pack(document: dict[str, Any]) -> bytes:
 
 class Replay:
     """One run. `results(sink, bytes)` gets what the sinks get; `until(events, wall_us)` says when
-    it is enough. Use it in a `with`."""
+    it is enough, and so does `place`. Use it in a `with`."""
 
     def __init__(
         self,
@@ -83,6 +104,7 @@ class Replay:
         head: form.Head,
         results: Callable[[str, bytes], None] = lambda sink, data: None,
         until: Callable[[int, int], bool] = lambda events, wall_us: False,
+        place: Place | None = None,
     ) -> None:
         program = compile_plan(plan)
         document = _unpack(head.program)
@@ -96,6 +118,8 @@ class Replay:
         self._totals = form.SinkTotals(self._names)
         self._results = results
         self._until = until
+        self._place = place
+        self._place_source = _source_of(plan, place)
         self._wall_us = 0
         self.outcome = Outcome()
         document["set_aside"] = []
@@ -156,14 +180,27 @@ class Replay:
             self._wall_us = form.wall_us(members)
             if self._until(self._lane.events, self._wall_us):
                 return True
-        if not self._lane.replay(kind, members):
+        last = self._up_to_place(members) if kind == form.BYTES else None
+        if not self._lane.replay(kind, members if last is None else last):
             raise BettongError(f"entry {self.outcome.entries} of the capture does not fit the flow")
         self.outcome.entries += 1
         for _, more in form.from_lane(self._lane.replay_results()):
             sink, data = form.results(more)
             self._totals.add(sink, data)
             self._results(self._names[sink], data)
-        return kind == form.BYTES and self._until(self._lane.events, self._wall_us)
+        is_read = kind == form.BYTES
+        return last is not None or (is_read and self._until(self._lane.events, self._wall_us))
+
+    def _up_to_place(self, members: bytes) -> bytes | None:
+        """These bytes as far as the place; None: it is not in them, nor before them."""
+        source, number, size = form.bytes_read(members)
+        if self._place is None or source != self._place_source:
+            return None
+        name = os.fsencode(self._place.partition)
+        position = self._lane.replay_position(source, number, name)
+        if position < 0 or position + size < self._place.position:
+            return None
+        return form.first_bytes(members, max(self._place.position - position, 0))
 
     def _compare(self, sink: int, size: int, crc: int) -> None:
         if sink >= len(self._names):

@@ -401,6 +401,9 @@ void lane_capture_written(lane_t *self, size_t size);
  * then entry by entry. False: it does not fit this flow, and the lane is of no more use. */
 bool lane_replay_begin(lane_t *self, const char *members, size_t size);
 bool lane_replay(lane_t *self, uint32_t kind, const char *members, size_t size);
+/* How far this partition has been read, in bytes since it began; -1: it is not there, or is not called so. The name may
+ * be the end of a path, or empty: any. */
+int64_t lane_replay_position(lane_t *self, uint32_t source, uint32_t number, const char *name, size_t size);
 /* Entries with the results since the last call; the bytes needed. Taken when they fit. */
 size_t lane_replay_results(lane_t *self, char *out, size_t capacity);
 /* A last cut: POST_CUT has the rows that have changed. */

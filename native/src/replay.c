@@ -267,6 +267,20 @@ bool lane_replay (lane_t *self, uint32_t kind, const char *members, size_t size)
     return cursor.good && !self->capture->broken;
 }
 
+static bool is_called (const partition_t *self, const char *name, size_t size) {
+    if (size > self->name_size)
+        return false;
+    const char *end = self->name + (self->name_size - size);
+    return !size || (!memcmp (end, name, size) && (end == self->name || end[-1] == '/'));
+}
+
+int64_t lane_replay_position (lane_t *self, uint32_t source, uint32_t number, const char *name, size_t size) {
+    flow_t *flow = self->flows[0];
+    partition_t *partition =
+        source < flow->source_count ? find (flow->sources[source].partitions, number) : NULL;
+    return partition && is_called (partition, name, size) ? (int64_t) (partition->base + partition->end) : -1;
+}
+
 size_t lane_replay_results (lane_t *self, char *out, size_t capacity) {
     buffer_t *results = &self->capture->out;
     size_t size = results->size;

@@ -100,6 +100,12 @@ def assert_parts(folder: Path) -> None:
     part = run(folder, "replay", "one.capture", "--until", "10")
     assert part.returncode == 0 and b"the same so far" in part.stdout
     assert 10 <= int(part.stdout.split(b" events in")[0].split()[-1]) < 40
+    line = len(reading("d1", 30))
+    place = run(folder, "replay", "one.capture", "--until", f"readings@{2 * line + 5}")
+    assert b"the same so far" in place.stdout, place.stdout + place.stderr
+    assert 2 <= int(place.stdout.split(b" events in")[0].split()[-1]) < 40
+    wrong = run(folder, "replay", "one.capture", "--until", "readings@here")
+    assert wrong.returncode == 2 and b"a number of bytes" in wrong.stderr
     data = (folder / "one.capture").read_bytes()
     (folder / "torn.capture").write_bytes(data[: len(data) * 3 // 4])
     torn = run(folder, "replay", "torn.capture")

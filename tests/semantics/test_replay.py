@@ -14,7 +14,7 @@ from appliance.errors import BettongError
 from appliance.plan.logical import Plan
 from appliance.testing.captured import CapturedRun
 from appliance.worker import capture_form as form
-from appliance.worker.replay import Outcome, Replay
+from appliance.worker.replay import Outcome, Place, Replay
 from semantics import strategies
 from semantics.compare import lines, plan_of
 from semantics.strategies import examples
@@ -141,6 +141,33 @@ def test_until_ends_it_early(plan: Plan) -> None:
     capture, _ = captured(plan)
     outcome = replayed(plan, capture, until=lambda events, wall_us: events >= 5)
     assert outcome.stopped and outcome.events == 5 and outcome.differs == ""
+
+
+@pytest.mark.parametrize(
+    ("partition", "lines_read", "more", "events"),
+    [("p1", 3, 0, 8), ("p1", 3, -1, 7), ("p1", 3, 1, 10), ("", 3, 0, 8), ("silent", 1, 0, 1)],
+)
+def test_a_place_in_the_input_ends_it_there(
+    plan: Plan, partition: str, lines_read: int, more: int, events: int
+) -> None:
+    """To the byte, in the middle of what was read in one go."""
+    capture, _ = captured(plan)
+    if partition == "silent":
+        size = len(lines({"k": "x", "v": 1, "ts": 3}))
+    else:
+        size = sum(len(lines({"k": "x", "v": at_s, "ts": at_s})) for at_s in (1, 4, 2))
+    place = Place("a", partition, size + more)
+    outcome = replayed(plan, capture, place=place)
+    assert outcome.stopped and outcome.events == events and outcome.differs == ""
+
+
+def test_a_place_that_is_not_reached_or_not_there(plan: Plan) -> None:
+    capture, _ = captured(plan)
+    outcome = replayed(plan, capture, place=Place("a", "p1", 1_000_000))
+    assert not outcome.stopped and outcome.whole
+    assert not replayed(plan, capture, place=Place("a", "1", 1)).stopped, "no end of a path"
+    with pytest.raises(BettongError, match="no source c; it has a, b"):
+        replayed(plan, capture, place=Place("c", "p1", 1))
 
 
 def test_other_input_is_told_apart(plan: Plan) -> None:
