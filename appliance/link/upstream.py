@@ -61,6 +61,7 @@ class UpstreamSink:
     plain: bool = False
 
     exact: ClassVar[bool] = True
+    numbered_only: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         host, _ = parse_endpoint(self.to)

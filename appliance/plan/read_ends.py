@@ -70,6 +70,9 @@ def read_sink(table: Table, name: str, inputs: tuple[str, ...], base: str) -> Si
     if delivery == "exactly_once" and found is not None and not exact:
         message = f"delivery: a {connector!r} sink cannot be exact: the other side keeps no numbers"
         table.value_fault("delivery", message, 'write "at_least_once", or use file or sqlite')
+    if delivery == "immediate" and getattr(cls, "numbered_only", False):
+        message = f"delivery: {connector} needs the numbers that results get with the cut"
+        table.value_fault("delivery", message, "leave delivery out")
     if not delivery:
         delivery = "exactly_once" if exact else "immediate"
     return Sink(

@@ -59,6 +59,21 @@ def test_a_fault_of_a_step_stands_at_its_place(
     assert shown(found).startswith(word)
 
 
+@pytest.mark.parametrize(
+    ("connector", "delivery", "message"),
+    [
+        ('tcp = { connect = "h:1" }', "exactly_once", "the other side keeps no numbers"),
+        ('upstream = { to = "127.0.0.1:1" }', "immediate", "needs the numbers that results get"),
+    ],
+)
+def test_a_delivery_that_cannot_be_is_a_fault(
+    folder: Path, connector: str, delivery: str, message: str
+) -> None:
+    found = fault(folder, f'{SOURCE}[sink.out]\n{connector}\ndelivery = "{delivery}"\n')
+    assert message in found.message
+    assert shown(found).startswith(f'"{delivery}"')
+
+
 def window(text: str) -> str:
     return step(f'window = {{ {text} }}\naggregate = {{ n = "count()" }}')
 
