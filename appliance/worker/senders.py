@@ -187,12 +187,14 @@ class SenderThread(threading.Thread):
             return
         batch = block.batch(whole=not follows)
         count = len(batch.records)
-        self._await_rate(count)
+        is_backlog = self._await_rate()
         if isinstance(connector, connect.Numbered):
             connector.write_batch(batch)
         elif count:
             connector.write(list(batch.records))
         self.sent_records += count
+        if is_backlog:
+            self._rate.spend(count)
 
     def _place(self, block: Block) -> None:
         """Places are given out once: what was given up before this block is a hole, of zeros. Where
@@ -209,15 +211,18 @@ class SenderThread(threading.Thread):
             self._log.warning(text, **where, place=self._reached, bytes=hole)
         self._reached = max(self._reached, block.place + len(block.data))
 
-    def _await_rate(self, count: int) -> None:
-        """Wait until so many records of a backlog may leave. Blocks that were sent and are not yet
-        confirmed are none, or a slow receiver would slow down what is new.
+    def _await_rate(self) -> bool:
+        """Whether a backlog is being sent; then wait until more of it may leave. Blocks that were
+        sent and are not yet confirmed are none, or a slow receiver would slow down what is new.
         """
         unsent = self._spool.first + self._spool.count - (self._at - 1)
-        wait_s = self._rate.wait_s(count) if unsent > SPOOL_LIVE_COUNT else 0.0
+        if unsent <= SPOOL_LIVE_COUNT:
+            return False
+        wait_s = self._rate.wait_s()
         if wait_s:
             self._leaving.wait(wait_s)
             self._settle(0.0)  # or the spool would stay full until a whole window is sent
+        return True
 
     def _is_window_full(self) -> bool:
         most = PLACE_SYNC_MAX_BYTES if self._is_placed else SEND_WINDOW_MAX_BYTES
@@ -346,11 +351,11 @@ class Rate:
         self._per_s = per_s
         self._free_s = 0.0  # when the next records may leave, monotonic
 
-    def wait_s(self, count: int) -> float:
-        """How long to wait before so many records may leave, in seconds."""
-        if self._per_s is None:
-            return 0.0
-        now_s = clock.monotonic_s()
-        wait_s = max(self._free_s - now_s, 0.0)
-        self._free_s = max(self._free_s, now_s) + count / self._per_s
-        return wait_s
+    def wait_s(self) -> float:
+        """How long to wait before more records may leave, in seconds."""
+        return max(self._free_s - clock.monotonic_s(), 0.0)
+
+    def spend(self, count: int) -> None:
+        """So many have left."""
+        if self._per_s is not None:
+            self._free_s = max(self._free_s, clock.monotonic_s()) + count / self._per_s

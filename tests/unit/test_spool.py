@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from appliance import clock
 from appliance.connect import Batch, Later, Resume
 from appliance.logs import Logger
 from appliance.plan.logical import Spool as Bounds
@@ -328,6 +329,29 @@ def test_of_small_blocks_a_spool_keeps_no_more_than_a_number(
     sink = Plain()
     send(sink, spool)
     assert len(sink.got) == 10 and spool._memory_bytes == 0
+
+
+def test_a_backlog_leaves_at_its_rate_however_often_the_sink_says_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ten blocks of a record, a second each: only what the sink takes is counted, and the last two
+    are no backlog."""
+    now_s = 1000.0
+
+    class Passing(Impatient):
+        def wait(self, timeout: float | None = None) -> bool:
+            nonlocal now_s
+            now_s += timeout or 0.0
+            return self.is_set()
+
+    monkeypatch.setattr(clock, "monotonic_s", lambda: now_s)
+    monkeypatch.setitem(globals(), "Impatient", Passing)
+    bounds = Bounds(resend_rate=1.0)
+    spool, _ = spool_of([block(b"%d" % n) for n in range(10)], bounds)
+    sink = Plain([None, Later("busy", after_s=0.0), None, *[Later("busy", after_s=0.0)] * 20])
+    send(sink, spool, bounds)
+    assert sink.got == [b"%d" % n for n in range(10)]
+    assert now_s == 1000.0 + 7
 
 
 def test_the_last_word_on_a_full_spool_is_the_true_one() -> None:
