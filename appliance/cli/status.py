@@ -48,6 +48,8 @@ def table(status: Mapping[str, Any]) -> list[str]:
         restarts = f", started again {count} time{'s' * (count != 1)}" if count else ""
         reason = f": {worker['reason']}" * bool(worker["reason"])
         lines.append(f"worker {worker['name']}: {worker['state']}{restarts}{reason}")
+        for name, said in worker["held"].items():
+            lines += [f"flow {name} is held back", *(f"  {line}" for line in said)]
     for flow in status["flows"]:
         lines += ["", *_flow(flow)]
     return lines

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from appliance import clock
-from appliance.errors import EXIT_DONE
+from appliance.errors import EXIT_DONE, EXIT_ENVIRONMENT
 from appliance.limits import PROGRESS_EVERY_S, SIGNAL_AGAIN_S, STATUS_TIMEOUT_S, WATCH_EVERY_S
 from appliance.logs import INFO, Logger
 from appliance.metrics.status import document
@@ -100,6 +100,7 @@ class Supervisor:
         self._stop_seen_s: float | None = None
         self._draining = False  # it stops, but not before everything is delivered
         self._interrupted = False  # a signal stopped it
+        self._said_held: set[str] = set()
         self._status_number = 0
         self._status_by_s: float | None = None  # a status is being gathered until then
 
@@ -176,7 +177,16 @@ class Supervisor:
             self._stop(now_s)
         if self._workers.failed and not (self._reload is not None and self._reload.replaces):
             self._stop(now_s)  # what cannot start takes the rest along: the run is one thing
+        if self._workers.ready and not self._workers.finished:
+            self._say_held()
         self._tell_manager(now_s)
+
+    def _say_held(self) -> None:
+        """Flows that wait until somebody accepts what was lost of them, while the others run."""
+        for name, lines in self._workers.held.items():
+            if name not in self._said_held:
+                self._said_held.add(name)
+                self._log.error("a flow is held back", flow=name, reason="; ".join(lines))
 
     def _register(self, poll: select.poll, handlers: dict[int, Callable[[], None]]) -> None:
         for slot in self._all_slots:
@@ -310,7 +320,8 @@ class Supervisor:
         if self._workers.starting:
             return "starting"
         flows = [name for slot in self._slots if slot.child for name in slot.child.flows]
-        return f"running {', '.join(flows)}"
+        held = f"; held back: {', '.join(self._workers.held)}" * bool(self._workers.held)
+        return f"running {', '.join(flows)}{held}"
 
     # ---- output, status, progress ----
 
@@ -389,14 +400,18 @@ class Supervisor:
 
     def _outcome(self) -> Outcome:
         self._hide_progress()
-        failures = tuple(slot.failure_text for slot in self._slots if slot.failure_text)
+        failures = [slot.failure_text for slot in self._slots if slot.failure_text]
         codes = [slot.code for slot in self._slots]
+        if self._stop_seen_s is None:
+            for lines in self._workers.held.values():
+                failures.append("\n".join(lines))
+                codes.append(EXIT_ENVIRONMENT)
         known = any(slot.reply is not None for slot in self._slots)
         if self._interrupted and self._options.once and not self._all_read():
             self._log.warning("stopped before its sources had ended")
         return Outcome(
             code=next((code for code in codes if code != EXIT_DONE), EXIT_DONE),
-            failures=failures,
+            failures=tuple(failures),
             status=self._status() if known else None,
             seconds=self._took_s(),
         )

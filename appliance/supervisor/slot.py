@@ -43,6 +43,7 @@ class Slot:
         self.job = job
         self.checked: dict[str, dict[str, str]] | None = None  # what a job that checks has found
         self.misfits: list[str] | None = None  # what speaks against changed flows, once answered
+        self.held: dict[str, list[str]] = {}  # flows held back, for what was lost of them
         self.own_flows: list[str] = []  # flows that asked for a worker of their own
         self.reply: dict[str, Any] | None = None  # the last status
         self.sources_ended = False  # it ended by itself, or there was nothing to run
@@ -172,6 +173,7 @@ class Slot:
             child.flows = [flow["name"] for flow in message["flows"]]
             child.watch = Watch([flow["step_timeout_us"] / 1e6 for flow in message["flows"]])
             self.own_flows = message["own"]
+            self.held = message["held"]
             if message["texts"]:  # another start runs the same, whatever the files say then
                 paths = tuple(message["texts"])
                 self.job = replace(self.job, paths=paths, texts=message["texts"])
@@ -307,6 +309,7 @@ class Slot:
             "reason": self._reason,
             "restarts": self.policy.count,
             "flows": [] if self.child is None else self.child.flows,
+            "held": self.held,
             "pid": None if self.child is None else self.child.pid,
         }
         pulse = None if self.child is None else self.child.page.pulse()

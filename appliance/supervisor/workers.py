@@ -68,8 +68,13 @@ class Workers:
         return [slot for slot in self.slots if slot.finished and slot.failure_text]
 
     @property
+    def held(self) -> dict[str, list[str]]:
+        """Flows that are held back until somebody accepts what was lost of them, and what it is."""
+        return {name: lines for slot in self.slots for name, lines in slot.held.items()}
+
+    @property
     def ready(self) -> bool:
-        """Whether every flow is open and restored: all run, or came to their end."""
+        """Whether every flow that may run is open and restored: all run, or came to their end."""
         known = len(self.slots) == 1 + len(self.slots[0].own_flows)
         return known and not self.failed and all(s.runs or s.finished for s in self.slots)
 

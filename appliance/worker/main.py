@@ -15,9 +15,10 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from appliance.errors import EXIT_DONE, EXIT_ENVIRONMENT, EXIT_FAILED, BettongError, FlowError
@@ -136,13 +137,22 @@ def _run(channel: Channel, page_fd: int) -> int:
     from appliance.worker.damage import open_store
     from appliance.worker.lane import Lane
     from appliance.worker.mailroom import Mailroom
-    from appliance.worker.recovery import recover
+    from appliance.worker.recovery import held_back, recover
     from appliance.worker.user_logs import adopt_user_logs
 
     lane = Lane(page_fd)
     flows: list[LoadedFlow] = []
     try:
         store = open_store(Path(job.store))
+        # A bounded run is one job: recovery refuses it as a whole.
+        held = {} if job.once else held_back(store, plans, job)
+        if held:
+            plans = [plan for plan in plans if plan.name not in held]
+            _tell_loaded(channel, plans, own, texts, held)
+        if not plans:
+            store.close()
+            _tell(channel, "ended", result="nothing")
+            return EXIT_DONE
         flows = open_flows(job, plans, lane)
         adopt_user_logs(log)  # all user code is loaded now
         recovered = recover(store, flows, lane, job, log)
@@ -162,13 +172,21 @@ def _run(channel: Channel, page_fd: int) -> int:
     return code
 
 
-def _tell_loaded(channel: Channel, plans: list[Any], own: list[Any], texts: dict[str, Any]) -> None:
-    """What will run, and of which texts; those stay here when they are too large for a message."""
+def _tell_loaded(
+    channel: Channel,
+    plans: list[Any],
+    own: list[Any],
+    texts: dict[str, Any],
+    held: Mapping[str, list[str]] = MappingProxyType({}),
+) -> None:
+    """What will run and what is held back, and of which texts; those stay here when they are too
+    large for a message."""
     size = sum(len(text.encode()) for text in texts.values() if text is not None)
     channel.send(
         "loaded",
         flows=[_described(plan) for plan in plans],
         own=[plan.name for plan in own],
+        held=dict(held),
         texts=texts if size <= FLOW_TEXTS_MAX_BYTES else {},
     )
 

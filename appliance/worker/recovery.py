@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from appliance import points
 from appliance.errors import BettongError, EnvironmentFailure
 from appliance.logs import Logger
+from appliance.plan.logical import Plan
 from appliance.store import Commit, Store
 from appliance.worker.block import Block, BlockDamaged
 from appliance.worker.cut_form import PartitionCut, SinkRestore
@@ -156,34 +157,14 @@ def _read(
 ) -> tuple[FlowRecord | None, list[str]]:
     """The stored record; None for a flow without a history. Damage ends the old history, once
     somebody has accepted that."""
-    damage = []
-    record = None
-    if packed is not None:
-        try:
-            record = FlowRecord.unpack(packed)
-        except RecordRefused as error:
-            return None, [f"{flow.name}: {error}"]
-        except RecordUnreadable as error:
-            damage.append(str(error))
-    steps = store.steps(flow.name) if record is None else ()
-    if steps:
-        names = ", ".join(info.step for info in steps)
-        damage.append(
-            f"its positions and numbers are lost: it begins anew, without the state of {names}"
-        )
-    notes.add((flow.name, text) for text in damage)
-    damage = notes.of(flow.name)
+    try:
+        record, damage = _look(store, flow.name, packed, notes)
+    except RecordRefused as error:
+        return None, [f"{flow.name}: {error}"]
     if not damage:
         return record, []
-    # What was accepted was known then: a worker that is started again has not asked anybody.
-    is_accepted = job.accept_damage and not job.restart
-    if not (is_accepted or flow.open.plan.settings.on_damage == "continue"):
-        lines = [f"{flow.name}: damaged: {text}" for text in damage]
-        lines.append(
-            f"{flow.name}: run it with --accept-damage to go on with what is left; "
-            "what was damaged is kept in the quarantine folder beside the store"
-        )
-        return record, lines
+    if not _goes_on(flow.open.plan, job):
+        return record, _held_lines(flow.name, damage)
     for text in damage:
         log.error("damaged: going on with what is left", flow=flow.name, what=text)
     if record is not None:
@@ -192,6 +173,62 @@ def _read(
         for sink in record.sinks.values():
             sink.following.clear()
     return record, []
+
+
+def held_back(store: Store, plans: Sequence[Plan], job: Job) -> dict[str, list[str]]:
+    """The flows of which something was lost that nobody has accepted yet, with what there is to say
+    of each. They keep what they have, as flows that do not run do, and the others run."""
+    records = store.records()
+    notes = DamageNotes(Path(job.store))
+    notes.give_to([*records, *(plan.name for plan in plans)])
+    held = {}
+    for plan in plans:
+        if _goes_on(plan, job):
+            continue
+        try:
+            _, damage = _look(store, plan.name, records.get(plan.name), notes)
+        except RecordRefused:
+            continue  # recovery says why
+        if damage:
+            held[plan.name] = _held_lines(plan.name, damage)
+    return held
+
+
+def _look(
+    store: Store, flow: str, packed: bytes | None, notes: DamageNotes
+) -> tuple[FlowRecord | None, list[str]]:
+    """A flow's record, if there is one, and what was lost of the flow. RecordRefused."""
+    found = []
+    record = None
+    if packed is not None:
+        try:
+            record = FlowRecord.unpack(packed)
+        except RecordRefused:
+            raise
+        except RecordUnreadable as error:
+            found.append(str(error))
+    steps = store.steps(flow) if record is None else ()
+    if steps:
+        names = ", ".join(info.step for info in steps)
+        found.append(
+            f"its positions and numbers are lost: it begins anew, without the state of {names}"
+        )
+    notes.add((flow, text) for text in found)
+    return record, notes.of(flow)
+
+
+def _goes_on(plan: Plan, job: Job) -> bool:
+    """Whether a flow that has lost something goes on with what is left. What was accepted was known
+    then: a worker that is started again has not asked anybody."""
+    return (job.accept_damage and not job.restart) or plan.settings.on_damage == "continue"
+
+
+def _held_lines(flow: str, damage: Sequence[str]) -> list[str]:
+    return [
+        *(f"{flow}: damaged: {text}" for text in damage),
+        f"{flow}: run it with --accept-damage to go on with what is left; "
+        "what was damaged is kept in the quarantine folder beside the store",
+    ]
 
 
 # ---- giving it back ----

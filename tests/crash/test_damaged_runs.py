@@ -107,8 +107,12 @@ def refusal(worker: Worker) -> str:
     worker.wait_for("ready")
     if "ready" in worker.messages:
         return ""
-    failed = worker.messages["failed"]
     worker.end(kill=False)
+    held = worker.messages["loaded"]["held"] if "loaded" in worker.messages else {}
+    if held:
+        assert worker.messages["ended"]["result"] == "nothing"
+        return "\n".join(line for lines in held.values() for line in lines)
+    failed = worker.messages["failed"]
     assert failed["code"] == 3, failed
     assert "Traceback" not in failed["text"], failed
     return str(failed["text"])

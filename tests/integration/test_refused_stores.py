@@ -13,7 +13,7 @@ import msgpack
 import pytest
 from msgspec.structs import replace
 
-from integration.processes import BETTONG, PATIENCE_S, environment, run, running
+from integration.processes import BETTONG, PATIENCE_S, environment, eventually, run, running
 from integration.stateful import (
     COUNT,
     FLOW,
@@ -26,6 +26,15 @@ from integration.stateful import (
     snapshot,
     store_folder,
 )
+
+OTHER = """
+version = 1
+name = "other"
+[source.readings]
+file = { path = "in.jsonl", follow = true }
+[sink.out]
+file = { path = "other.jsonl" }
+"""
 
 
 @pytest.fixture
@@ -227,3 +236,24 @@ def test_a_folder_that_may_not_be_written(tmp_path: Path) -> None:
     said = ended.stderr.decode()
     assert ended.returncode == 3 and "Traceback" not in said, said
     assert "Permission denied" in said and "data" in said
+
+
+def test_a_damaged_flow_is_held_back_while_the_others_run(stopped: Path) -> None:
+    """One of two flows has lost its record: the other goes on; the first keeps what it has until
+    somebody accepts the loss."""
+    (stopped / "flow.toml").rename(stopped / "things.toml")
+    (stopped / "other.toml").write_text(OTHER)
+    forge_record(stopped, b"nothing")
+    command = ("run", "things.toml", "other.toml", "--data", "data")
+    with running(stopped, *command) as both:
+        said = both.wait_for("a flow is held back")
+        assert "things" in said and "--accept-damage" in said
+        eventually(lambda: lines(stopped / "other.jsonl"), "the other flow's result")
+        status = run(stopped, "status", "--data", "data").stdout.decode()
+        assert "flow things is held back" in status and "other" in status
+        before = (stopped / "out.jsonl").read_bytes()
+        assert both.stop() == 0
+    assert (stopped / "out.jsonl").read_bytes() == before
+    with running(stopped, *command, "--accept-damage") as both:
+        both.wait_for("flow=things")
+        assert both.stop() == 0
