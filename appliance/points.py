@@ -18,8 +18,10 @@ POINTS = (
     "create.after",
     "epoch.before",
     "epoch.after",
+    "freeze.before",
     "freeze.after",
     "transaction.before",
+    "transaction.after",
     "merge.before",
     "merge.after",
     "commit.before",
@@ -77,6 +79,12 @@ def reach(point: str, *, alone: bool = False) -> None:
             if not alone:
                 os.kill(os.getppid(), signal.SIGKILL)
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+def count_at(point: str) -> int:
+    """Which time that this point is reached ends the run, counted from 1; 0: none. For a point in
+    C, where nobody calls `reach`."""
+    return _left if point == _crash_at else 0
 
 
 def is_broken(rule: str) -> bool:

@@ -169,6 +169,7 @@ class Environment:
             try:
                 points.reach("transaction.before")
                 with self._env.begin(write=True) as transaction:
+                    points.reach("transaction.after")
                     result = work(transaction)
                 return result
             except lmdb.MapFullError:

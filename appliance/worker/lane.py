@@ -86,6 +86,10 @@ class Lane:
         end: int = lib.lane_run(self._self)
         return end
 
+    def end_before_cut(self, number: int) -> None:
+        """For tests: the process ends for good just before this cut, counted from 1; 0: never."""
+        lib.lane_end_before_cut(self._self, number)
+
     def set_clock(self, monotonic_ns: int, wall_us: int) -> None:
         """For tests: what the next turn takes the time to be."""
         lib.lane_set_clock(self._self, monotonic_ns, wall_us)

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from appliance import points
 from appliance.errors import EXIT_DONE, EXIT_ENVIRONMENT, EXIT_FAILED, BettongError, FlowError
 from appliance.limits import (
     DESCRIPTOR_MAX_COUNT,
@@ -141,6 +142,7 @@ def _run(channel: Channel, page_fd: int) -> int:
     from appliance.worker.user_logs import adopt_user_logs
 
     lane = Lane(page_fd)
+    lane.end_before_cut(points.count_at("freeze.before"))
     flows: list[LoadedFlow] = []
     try:
         store = open_store(Path(job.store))

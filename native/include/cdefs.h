@@ -373,6 +373,8 @@ bool lane_restore_rows(lane_t *self, uint32_t flow, uint32_t op, const char *row
                        size_t message_size);
 /* Run until the lane ends. Called on a threading.Thread, without the GIL. Returns enum lane_end. */
 int lane_run(lane_t *self);
+/* For tests: end for good, as with a power cut, just before this cut is frozen; the first is 1. */
+void lane_end_before_cut(lane_t *self, uint64_t number);
 /* For tests: give the clock and take one turn; never blocks. */
 void lane_set_clock(lane_t *self, int64_t monotonic_ns, int64_t wall_us);
 bool lane_start(lane_t *self);

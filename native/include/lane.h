@@ -55,6 +55,7 @@ typedef struct lane {
 
     /* The cut. */
     uint64_t cut;
+    uint64_t end_before_cut; /* for tests; 0: never */
     bool cut_in_flight;
     bool cut_encoding; /* frozen, the Python states not all encoded yet */
     bool cut_wanted;   /* results ask for one before its time */

@@ -2,7 +2,9 @@
  * dirty rows and results are frozen in one go, all of it or, when there is no memory, nothing; Python states are
  * encoded in slices after it; then the blocks go to the committer. One cut is in flight at a time. Its form is
  * described in docs/formats/cut.md. */
+#include <signal.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "lane.h"
 #include "pack.h"
@@ -127,10 +129,16 @@ static bool give_up (lane_t *self) {
     return false;
 }
 
+void lane_end_before_cut (lane_t *self, uint64_t number) { self->end_before_cut = number; }
+
 bool lane_cut_freeze (lane_t *self) {
     uint64_t start = clock_ticks(), rows = 0;
     if (self->now_ns < self->cut_retry_ns || self->is_short)
         return false;
+    if (self->cut + 1 == self->end_before_cut) { /* as appliance/points.py does elsewhere */
+        kill (getppid(), SIGKILL);
+        kill (getpid(), SIGKILL);
+    }
     capture_before_cut (self);
     self->blocks.limit = CUT_BYTES_MAX;
     self->blocks.size = 0;

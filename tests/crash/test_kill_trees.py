@@ -30,7 +30,7 @@ LATER = [point for point in POINTS[2:] if point not in MERGES]
 #: first transaction of a start raises the epoch, the second is a cut.
 KILLS = [
     *(f"{point}:1" for point in POINTS[:2]),
-    *(f"{point}:{2 if point == 'transaction.before' else 1}" for point in reversed(LATER)),
+    *(f"{point}:{2 if point.startswith('transaction') else 1}" for point in reversed(LATER)),
 ]
 OUTSIDE = 60 if SOAK else 4
 

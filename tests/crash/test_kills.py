@@ -33,7 +33,7 @@ SCENARIOS = (
     ("upstream", 5), ("upstream", 6),
 )  # fmt: skip
 
-MESSAGES = 700
+MESSAGES = 800
 
 
 def schedule(seed: int) -> list[Kill]:

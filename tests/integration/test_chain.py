@@ -17,16 +17,15 @@ from integration.processes import PATIENCE_S, run
 #: Where the hand-over can be cut off. The longer form ends it at every point there is, also when it
 #: is reached for the third time.
 STAGES = [
-    "epoch.after", "freeze.after", "commit.before", "commit.after", "release.after", "ack.after",
-    "send.before", "send.after", "trim.before", "trim.after",
+    "epoch.after", "freeze.before", "freeze.after", "commit.before", "commit.after",
+    "release.after", "ack.after", "send.before", "send.after", "trim.before", "trim.after",
 ]  # fmt: skip
 if os.environ.get("BETTONG_SOAK") == "1":
     STAGES = [
         f"{point}:{count}"
         for count in (1, 3)
         for point in points.POINTS
-        if not point.startswith(("create", "merge", "freeze.b"))
-        and (count == 1 or point[:5] != "epoch")
+        if not point.startswith(("create", "merge")) and (count == 1 or point[:5] != "epoch")
     ]
 
 
