@@ -4,13 +4,10 @@ nothing comes twice, and state and results have lost the same: each result follo
 
 from __future__ import annotations
 
-import contextlib
 import json
 import random
 from collections import defaultdict
 from pathlib import Path
-
-import pytest
 
 from appliance.points import POINTS
 from crash.inputs import PlainInput
@@ -39,20 +36,41 @@ def judge(folder: Path, sent: list[bytes], last: int) -> None:
         assert record["n"] in seen[record["key"]], record
 
 
-@pytest.mark.parametrize("broken", ["", "merge-committed"])
-def test_what_is_lost_is_lost_everywhere(broken: str, workers: Nursery, quick_path: Path) -> None:
-    """Rows that a transaction of their own commits ahead of the results are noticed."""
-    chance = random.Random(6)
+def killed(workers: Nursery, folder: Path, broken: str, seed: int) -> Scenario:
+    """A run that was killed at every point, in an order of the seed's, and from outside."""
+    chance = random.Random(seed)
     kills = [Kill(at=f"{point}:1") for point in POINTS[2:]]
     kills += [Kill(at=f"transaction.before:{count}") for count in (3, 4, 5, 6)] * 2
     kills += [Kill(after_s=chance.random() * 0.08) for _ in range(10)]
     chance.shuffle(kills)
-    scenario = Scenario(workers, quick_path / "box", lines(MESSAGES, 6), "tcp", broken, seed=6)
+    scenario = Scenario(workers, folder, lines(MESSAGES, seed), "tcp", broken, seed=seed)
     scenario.run(kills)
     assert outputs(scenario.folder)["faults"] == b""
+    return scenario
+
+
+def is_sound(scenario: Scenario) -> bool:
+    assert isinstance(scenario.input, PlainInput)
+    try:
+        judge(scenario.folder, scenario.messages, scenario.input.last)
+    except AssertionError:
+        return False
+    return True
+
+
+def test_what_is_lost_is_lost_everywhere(workers: Nursery, quick_path: Path) -> None:
+    scenario = killed(workers, quick_path / "box", "", 6)
     assert isinstance(scenario.input, PlainInput)
     last = scenario.input.last
-    with pytest.raises(AssertionError) if broken else contextlib.nullcontext():
-        judge(scenario.folder, scenario.messages, last)
+    judge(scenario.folder, scenario.messages, last)
     count = len(outputs(scenario.folder)["four"].splitlines())
     assert 0 < last < count < MESSAGES, "some are lost, as they may be"
+
+
+def test_rows_that_are_committed_ahead_of_their_results_are_noticed(
+    workers: Nursery, quick_path: Path
+) -> None:
+    """What such a transaction has in it depends on when the kernel hands bytes over: some runs, not
+    each, are hit where it shows."""
+    runs = (killed(workers, quick_path / str(s), "merge-committed", s) for s in range(6, 16))
+    assert not all(map(is_sound, runs))
