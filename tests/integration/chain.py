@@ -33,6 +33,34 @@ upstream = {{ to = "tcp://127.0.0.1:{gateway}", name = "box"{box_keys} }}
 from = "average"
 """
 
+#: Lines of a file that go from one node to another as they are.
+LINES_UP = """
+version = 1
+name = "box"
+[settings]
+{settings}
+[source.lines]
+file = {{ path = "in.txt", follow = true }}
+format = "text"
+[sink.up]
+upstream = {{ to = "tcp://127.0.0.1:{port}", name = "box" }}
+"""
+
+#: What a node takes from others goes into a file.
+TAKES = """
+version = 1
+name = "centre"
+[settings]
+commit_every = "20ms"
+[source.boxes]
+upstream = {{ listen = "tcp://127.0.0.1:{port}" }}
+[sink.out]
+file = {{ path = "out.jsonl" }}
+"""
+
+#: The same, and the lines are lines again.
+LINES_TAKEN = TAKES.replace("out.jsonl", "out.txt") + 'format = {{ text = "{{line}}" }}\n'
+
 #: A second way into the box, for clients that want no loss; what they send is passed on as it is.
 TAKEN = """
 [source.taken]

@@ -10,7 +10,7 @@ from typing import Any
 
 from appliance import clock
 from appliance.supervisor.admin import ask_status
-from integration.chain import Node, chain, expected
+from integration.chain import TAKES, Node, chain, expected
 from integration.processes import eventually, run, running, wait_for_text, worker_pid
 from unit.ports import free_port
 
@@ -123,17 +123,6 @@ commit_every = "10ms"
 [sink.up]
 upstream = {{ to = "tcp://127.0.0.1:{port}", name = "box" }}
 spool = {{ max_bytes = "{most}", when_full = "{policy}" }}
-"""
-
-TAKES = """
-version = 1
-name = "centre"
-[settings]
-commit_every = "20ms"
-[source.boxes]
-upstream = {{ listen = "tcp://127.0.0.1:{port}" }}
-[sink.out]
-file = {{ path = "out.jsonl" }}
 """
 
 #: Records of about 1,000 bytes, against a spool of 8 MiB: twice as many as have room.

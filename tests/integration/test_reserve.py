@@ -13,6 +13,7 @@ import pytest
 
 from appliance.limits import STORE_RESERVE_BYTES
 from appliance.store import Store
+from integration.chain import LINES_TAKEN, LINES_UP
 from integration.disks import fill, small_disk
 from integration.processes import eventually, run, running, status_of, wait_for_text
 from unit.ports import held_port
@@ -21,31 +22,7 @@ DISK_BYTES = 48 << 20
 LINE = "{:08d} " + "x" * 90 + "\n"
 FIRST, THEN, LAST = 120_000, 160_000, 160_010
 
-BOX = """
-version = 1
-name = "box"
-[settings]
-memory = "1MiB"
-commit_every = "50ms"
-[source.lines]
-file = {{ path = "in.txt", follow = true }}
-format = "text"
-[sink.up]
-upstream = {{ to = "tcp://127.0.0.1:{port}", name = "box" }}
-"""
-
-CENTRE = """
-version = 1
-name = "centre"
-[settings]
-commit_every = "20ms"
-[source.boxes]
-upstream = {{ listen = "tcp://127.0.0.1:{port}" }}
-[sink.out]
-file = {{ path = "out.txt" }}
-format = {{ text = "{{line}}" }}
-"""
-
+SETTINGS = 'memory = "1MiB"\ncommit_every = "50ms"'
 
 COPY = """
 version = 1
@@ -91,8 +68,8 @@ def test_results_that_fill_the_disk_leave_and_all_goes_on(tmp_path: Path, disk: 
     feed(tmp_path, 0, FIRST)
     with ExitStack() as here, ExitStack() as away:
         words = {"port": away.enter_context(held_port())}
-        (tmp_path / "box.toml").write_text(BOX.format_map(words))
-        (tmp_path / "centre.toml").write_text(CENTRE.format_map(words))
+        (tmp_path / "box.toml").write_text(LINES_UP.format_map({**words, "settings": SETTINGS}))
+        (tmp_path / "centre.toml").write_text(LINES_TAKEN.format_map(words))
         box = here.enter_context(running(tmp_path, "run", "box.toml", *data))
         box.wait_for(" running ")
         eventually(lambda: read() == FIRST, "all is read")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from integration.chain import LINES_TAKEN, LINES_UP
 from integration.processes import eventually, run, running, status_of, wait_for_text
 from integration.stateful import (
     COUNT,
@@ -174,37 +175,14 @@ def test_a_record_that_is_none_is_found(tmp_path: Path) -> None:
     assert ended.returncode == 1 and b"the record cannot be read" in ended.stdout
 
 
-SENDER = """
-version = 1
-name = "box"
-[settings]
-commit_every = "10ms"
-[source.lines]
-file = {{ path = "in.txt", follow = true }}
-format = "text"
-[sink.up]
-upstream = {{ to = "tcp://127.0.0.1:{port}", name = "box" }}
-"""
-
-RECEIVER = """
-version = 1
-name = "centre"
-[settings]
-commit_every = "20ms"
-[source.boxes]
-upstream = {{ listen = "tcp://127.0.0.1:{port}" }}
-[sink.out]
-file = {{ path = "out.txt" }}
-format = {{ text = "{{line}}" }}
-"""
-
-
 def test_a_damaged_block_of_results_is_taken_out_and_its_gap_is_told(tmp_path: Path) -> None:
     """As in a run that finds it; the others arrive, and the store is sound again."""
     names = ("first", "second", "third")
     with held_port() as port:
-        (tmp_path / "box.toml").write_text(SENDER.format(port=port))
-        (tmp_path / "centre.toml").write_text(RECEIVER.format(port=port))
+        (tmp_path / "box.toml").write_text(
+            LINES_UP.format(port=port, settings='commit_every = "10ms"')
+        )
+        (tmp_path / "centre.toml").write_text(LINES_TAKEN.format(port=port))
         with running(tmp_path, "run", "box.toml", "--data", "data") as box:
             box.wait_for(" running ")
             for count, name in enumerate(names, 1):
