@@ -24,7 +24,7 @@ from appliance.worker.cut_form import PartitionCut
 from crash.sequence import KEYS, Wrong, check
 from crash.workers import PATIENCE_S, Worker
 from integration.processes import eventually
-from unit.ports import free_port
+from unit.ports import free_port, own_host
 
 #: Between two looks at a worker that does not answer yet.
 SETTLE_S = 0.1
@@ -101,7 +101,9 @@ class _Sender:
     ends = False
 
     def __init__(self, folder: Path, messages: Sequence[bytes], seed: int) -> None:
-        self.port = free_port()
+        self.host = own_host()
+        self.port = free_port(self.host)
+        self._address = f"{self.host}:{self.port}"
         self._messages = messages
         self._is_connected = False
         self.fed = self.acknowledged = 0
@@ -120,11 +122,11 @@ class AcknowledgedInput(_Sender):
     """A client that has forgotten what was acknowledged, and gives all that comes after it."""
 
     def words(self, follow: bool = True) -> str:
-        return f'acknowledged_tcp = {{ listen = "127.0.0.1:{self.port}" }}'
+        return f'acknowledged_tcp = {{ listen = "{self._address}" }}'
 
     def connect(self, worker: Worker) -> None:
         before = self.acknowledged
-        self._client = Client(f"127.0.0.1:{self.port}", "s", first=before + 1)
+        self._client = Client(self._address, "s", first=before + 1)
         self._is_connected = True
         try:
             if self._settle(worker):
@@ -168,18 +170,18 @@ class UpstreamInput(_Sender):
         super().__init__(folder, messages, seed)
         self._shards = bytes(7 * KEYS.index(json.loads(line)["key"]) for line in messages)
         self._chance = random.Random(seed)
-        self._sink = UpstreamSink(to=f"127.0.0.1:{self.port}", name="far")
+        self._sink = UpstreamSink(to=self._address, name="far")
         self._resume = Resume(stream=b"sixteen of bytes", epoch=1, flow="far", sink="up")
         self._ends: list[int] = []  # of each batch on this connection: the message behind it
         self._is_open = False
 
     def words(self, follow: bool = True) -> str:
-        return f'upstream = {{ listen = "tcp://127.0.0.1:{self.port}" }}'
+        return f'upstream = {{ listen = "tcp://{self._address}" }}'
 
     def connect(self, worker: Worker) -> None:
         until_s = clock.monotonic_s() + PATIENCE_S
         while not self._is_open and not worker.wait_until_gone(LOOK_S):
-            check(clock.monotonic_s() < until_s, f"nobody answers at port {self.port}")
+            check(clock.monotonic_s() < until_s, f"nobody answers at {self._address}")
             self._is_open = self._is_connected = self._holds(self._open)
         if self._is_open:
             self._send(self.acknowledged)
@@ -236,6 +238,8 @@ class UpstreamInput(_Sender):
 
     def committed(self, partitions: Sequence[PartitionCut]) -> int:
         histories = [History.restored(each.name, each.position) for each in partitions]
+        strangers = [each.who for each in histories if each.stream != self._resume.stream]
+        check(not strangers, f"it has results of {strangers}, who do not belong to this scenario")
         check(not any(each.lost for each in histories), "it has taken gaps, and none were sent")
         return sum(number - 1 for each in histories for number in each.next)
 
@@ -246,11 +250,11 @@ class PlainInput(_Sender):
     sent = last = 0  # in all; when it connected last
 
     def words(self, follow: bool = True) -> str:
-        return f'tcp = {{ listen = "127.0.0.1:{self.port}" }}'
+        return f'tcp = {{ listen = "{self._address}" }}'
 
     def connect(self, worker: Worker) -> None:
         with contextlib.suppress(ConnectionError):  # it was killed before
-            self._socket = socket.create_connection(("127.0.0.1", self.port), PATIENCE_S)
+            self._socket = socket.create_connection((self.host, self.port), PATIENCE_S)
             self._is_connected = True
             self._worker, self.last = worker, self.fed - self.sent
             self._send(self.sent)

@@ -178,7 +178,7 @@ class Scenario:
         """What was committed when a start began was not worked on again."""
         fed = self.input.fed
         what = f"{events} records were worked on, {before} of {fed} were committed"
-        check(events <= fed - before, what)
+        check(events <= fed - before, f"{what}: {self.log()}")
 
     def _check_to_redo(self, events: int, before: int) -> None:
         """What a start has done in vain came after the last cut, so it had no results yet."""

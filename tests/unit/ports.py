@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-def free_port() -> int:
+def own_host() -> str:
+    """An address of the loopback that only this process uses. A port that is free while its
+    listener is away is soon another's, whose senders the listener would hear when it comes back."""
+    high, middle, low = os.getpid().to_bytes(3, "big")
+    return f"127.{64 + high}.{middle}.{low}"
+
+
+def free_port(host: str = "127.0.0.1") -> int:
     """A port of the loopback that is free now, for a listener that must come back to it."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
+    with socket.create_server((host, 0)) as probe:
         port = probe.getsockname()[1]
         assert isinstance(port, int)
         return port
