@@ -76,7 +76,7 @@ def reply(flow: str, events: int) -> dict[str, Any]:
     return {"flows": [flow], "metrics": lane(flow, events), "ends": ends}
 
 
-WORKER = {"name": "shared", "state": "running", "reason": "", "restarts": 1}
+WORKER = {"name": "shared", "state": "running", "reason": "", "restarts": 1, "held": {}}
 
 
 def test_the_status_of_several_workers_is_one_document() -> None:
